@@ -1,0 +1,168 @@
+// Package article is the domain: the canonical, sanitised state of one article, and the text
+// rules that make it (Unicode, HTML, summaries).
+//
+// An [Article] is what the log holds, one message per article, and what every target is kept
+// level with. It is made by workers/intake from an event, and only read after that. The
+// package knows nothing of NATS, S3 or HTTP.
+package article
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/loa-syndication/loa/events"
+)
+
+// Article is one article's current version.
+type Article struct {
+	// GUID is the public identifier, fixed at first publication.
+	GUID string `json:"guid"`
+	Site string `json:"site"`
+	ID   string `json:"id"`
+	Version
+	// Status is [events.StatusLive] or [events.StatusWithdrawn].
+	Status string `json:"status"`
+	// Digests are the hashes of the events of this Version that were applied (the snapshot,
+	// and a withdrawal of the same version): by them a repeat is told from a contradiction.
+	Digests []string `json:"digests"`
+
+	URL        string            `json:"url"`
+	Title      string            `json:"title"`
+	Summary    string            `json:"summary,omitempty"` // plain text
+	Body       string            `json:"body,omitempty"`    // sanitised HTML, absolute links
+	Language   string            `json:"language"`
+	Authors    []events.Author   `json:"authors,omitempty"`
+	Categories []events.Category `json:"categories,omitempty"`
+	Tags       []string          `json:"tags,omitempty"`
+	Urgency    int               `json:"urgency"` // 1 to 8
+	Published  time.Time         `json:"published"`
+	Updated    time.Time         `json:"updated"`
+	ExpiresAt  *time.Time        `json:"expires_at,omitempty"`
+	Correction string            `json:"correction,omitempty"`
+	Source     *events.Source    `json:"source,omitempty"`
+	Places     []events.Place    `json:"places,omitempty"`
+	Rights     *events.Rights    `json:"rights,omitempty"`
+	Images     []Image           `json:"images,omitempty"`
+
+	Attachments []events.Attachment `json:"attachments,omitempty"`
+
+	// Withdrawal is set when Status is [events.StatusWithdrawn]. A withdrawn article keeps its
+	// title, address and selections, but not its content.
+	Withdrawal *events.BulletinWithdrawal `json:"withdrawal,omitempty"`
+
+	// Accepted is when this version entered the log.
+	Accepted time.Time `json:"accepted"`
+
+	// Ever remembers every selection that a former version was part of, so that what showed
+	// it learns of the new one.
+	Ever Selections `json:"ever"`
+}
+
+// Version orders the states of an article: by the CMS's number, then by Loa's revision of it.
+type Version struct {
+	Number int64 `json:"version"`
+	// Revision counts what Loa changed by itself since the CMS's version: an image that came
+	// late, an expiry.
+	Revision int64 `json:"revision"`
+}
+
+// Compare is negative when v is older than w, positive when it is newer.
+func (v Version) Compare(w Version) int {
+	return cmp.Or(cmp.Compare(v.Number, w.Number), cmp.Compare(v.Revision, w.Revision))
+}
+
+// String gives "7", or "7.1" for the first revision of version 7.
+func (v Version) String() string {
+	if v.Revision == 0 {
+		return fmt.Sprint(v.Number)
+	}
+	return fmt.Sprintf("%d.%d", v.Number, v.Revision)
+}
+
+// Selections are the categories, tags, languages and the greatest urgency (lowest number) an
+// article ever had.
+type Selections struct {
+	Categories []string `json:"categories,omitempty"` // ids, sorted
+	Tags       []string `json:"tags,omitempty"`       // sorted
+	Languages  []string `json:"languages,omitempty"`  // sorted
+	Urgency    int      `json:"urgency,omitempty"`
+}
+
+// Image is a picture of the article. One without SHA256 has not arrived (yet): it is shown
+// nowhere.
+type Image struct {
+	events.Image // without Data
+	// SHA256 is the hex digest of the original: its name in the object store.
+	SHA256 string `json:"sha256,omitempty"`
+	// Original is the stored original; its URL, like those of the renditions, is an object key
+	// until a document is made for somebody, who is given an absolute address.
+	Original   events.Rendition   `json:"original,omitzero"`
+	Renditions []events.Rendition `json:"renditions,omitempty"`
+	// Fault says why the picture is missing.
+	Fault string `json:"fault,omitempty"`
+}
+
+// Stored reports whether the picture is in the object store.
+func (i Image) Stored() bool { return i.SHA256 != "" }
+
+// Lead is the article's lead image: the first with that role that is stored, else the first
+// stored; nil when there is none.
+func (a *Article) Lead() *Image {
+	var first *Image
+	for i := range a.Images {
+		img := &a.Images[i]
+		if !img.Stored() {
+			continue
+		}
+		if img.Role == events.RoleLead {
+			return img
+		}
+		if first == nil {
+			first = img
+		}
+	}
+	return first
+}
+
+// Live reports whether the article may be shown.
+func (a *Article) Live() bool { return a.Status == events.StatusLive }
+
+// urgentAtMost is the urgency from which an article is called urgent (IPTC: 1 is the most
+// urgent, 5 is normal).
+const urgentAtMost = 3
+
+// Express reports whether this version must overtake others on its way to a target: a
+// withdrawal, a correction, an urgent article.
+func (a *Article) Express() bool {
+	return !a.Live() || a.Correction != "" || a.Urgency <= urgentAtMost
+}
+
+// guidSpace is the name space of article identifiers (RFC 9562 §5.5).
+var guidSpace = uuid.MustParse("6f1e6c1e-5d0b-5b0e-9a3c-6c6f61000001")
+
+// NewGUID is the public identifier of the article that site first published as id.
+func NewGUID(site, id string) string {
+	return uuid.NewSHA1(guidSpace, []byte(site+"\x00"+id)).URN()
+}
+
+// Parse reads an article as [Article.Encode] wrote it.
+func Parse(data []byte) (*Article, error) {
+	var a Article
+	if err := json.Unmarshal(data, &a); err != nil {
+		return nil, fmt.Errorf("parse article: %w", err)
+	}
+	return &a, nil
+}
+
+// Encode gives the article's canonical JSON.
+func (a *Article) Encode() ([]byte, error) {
+	data, err := json.Marshal(a)
+	if err != nil {
+		return nil, fmt.Errorf("encode article %s/%s: %w", a.Site, a.ID, err)
+	}
+	return data, nil
+}
