@@ -1,0 +1,89 @@
+// Package site holds the tree of publishing sites: which exist, what they are called, and which
+// lies under which. The level of a site (ward, district, city) is nothing but its place in the
+// tree, which may have any depth.
+package site
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Site is a portal that publishes.
+type Site struct {
+	// ID is permanent; it should name no place, tier or host, since those change.
+	ID     string
+	Name   string
+	Parent string // empty at the top
+	URL    string // the site's home page
+}
+
+// maxDepth bounds the tree's height; it also ends a walk up a tree that has a loop.
+const maxDepth = 16
+
+// Tree is the sites of one deployment. It does not change; a new configuration is a new Tree.
+type Tree struct {
+	sites map[string]Site
+	order []string
+}
+
+// New checks the sites and makes a tree of them: ids are unique, parents exist, nothing lies
+// under itself. All faults found are returned, joined.
+func New(sites []Site) (*Tree, error) {
+	t := &Tree{sites: make(map[string]Site, len(sites))}
+	var faults []error
+	for _, s := range sites {
+		if _, twice := t.sites[s.ID]; twice {
+			faults = append(faults, fmt.Errorf("site %q is there twice", s.ID))
+			continue
+		}
+		t.sites[s.ID] = s
+		t.order = append(t.order, s.ID)
+	}
+	for _, id := range t.order {
+		if p := t.sites[id].Parent; p != "" {
+			if _, ok := t.sites[p]; !ok {
+				faults = append(faults, fmt.Errorf("site %q: parent %q is not a site", id, p))
+				continue
+			}
+		}
+		if chain := t.Ancestors(id); len(chain) > maxDepth {
+			faults = append(faults, fmt.Errorf("site %q lies under itself, or more than %d levels deep", id, maxDepth))
+		}
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	return t, nil
+}
+
+// Get gives a site by its id.
+func (t *Tree) Get(id string) (Site, bool) {
+	s, ok := t.sites[id]
+	return s, ok
+}
+
+// All gives the sites in the order of the configuration.
+func (t *Tree) All() []Site {
+	all := make([]Site, len(t.order))
+	for i, id := range t.order {
+		all[i] = t.sites[id]
+	}
+	return all
+}
+
+// Ancestors is the way up from the site to the top, the site itself first; empty for an
+// unknown one.
+func (t *Tree) Ancestors(id string) []string {
+	var chain []string
+	for s, ok := t.sites[id]; ok && len(chain) <= maxDepth; s, ok = t.sites[s.Parent] {
+		chain = append(chain, s.ID)
+	}
+	return chain
+}
+
+// Under reports whether the site is root or lies under it.
+func (t *Tree) Under(id, root string) bool { return slices.Contains(t.Ancestors(id), root) }
+
+// Names is the ids of all sites, sorted, for messages to people.
+func (t *Tree) Names() []string { return slices.Sorted(slices.Values(t.order)) }

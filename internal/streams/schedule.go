@@ -1,0 +1,113 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// What can be due for an article. At most one of each waits for any article.
+const (
+	Embargo  = "embargo"  // the event, to be applied now
+	Expiry   = "expiry"   // look whether the article has expired
+	Pictures = "pictures" // try the article's missing pictures again
+)
+
+func scheduleSubject(what, key string) string { return schedulePrefix + what + "." + key }
+func dueSubject(what, key string) string      { return duePrefix + what + "." + key }
+
+// DueParts reads the subject of a message of [DueConsumer].
+func DueParts(subject string) (what string, k Key, err error) {
+	rest, ok := strings.CutPrefix(subject, duePrefix)
+	what, key, ok2 := strings.Cut(rest, ".")
+	if !ok || !ok2 {
+		return "", "", fmt.Errorf("subject %q is not of something due", subject)
+	}
+	k, err = ParseKey(key)
+	return what, k, err
+}
+
+// Schedule makes JetStream deliver messages later.
+type Schedule struct{ js jetstream.JetStream }
+
+// NewSchedule uses the stream that [Setup] made.
+func NewSchedule(js jetstream.JetStream) *Schedule { return &Schedule{js} }
+
+// Waiting is a message that has been scheduled.
+type Waiting struct {
+	Header nats.Header
+	Data   []byte
+	Seq    uint64
+}
+
+// Waiting gives what is scheduled, and not yet due, for the article; nil if there is nothing.
+func (s *Schedule) Waiting(ctx context.Context, what string, k Key) (*Waiting, error) {
+	m, err := leaderMsg(ctx, s.js, Schedules, scheduleSubject(what, string(k)))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up the %s of %s: %w", what, k, err)
+	}
+	return &Waiting{m.Header, m.Data, m.Sequence}, nil
+}
+
+// At schedules a message, in place of the one of sequence last (0: of none) that waits for the
+// same; it returns once this is stored. [ErrConflict] if another waits by now.
+func (s *Schedule) At(ctx context.Context, what string, k Key, at time.Time, header nats.Header, data []byte, last uint64) error {
+	m := nats.NewMsg(scheduleSubject(what, string(k)))
+	for name, values := range header {
+		// Headers that mean something to JetStream belong to the message's former life.
+		if !strings.HasPrefix(name, "Nats-") {
+			m.Header[name] = values
+		}
+	}
+	// The client's own option cuts off the fraction, which would be early.
+	m.Header.Set(jetstream.ScheduleHeader, "@at "+at.UTC().Format(time.RFC3339Nano))
+	m.Header.Set(jetstream.ScheduleTargetHeader, dueSubject(what, string(k)))
+	m.Data = data
+	_, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectStream(Schedules), jetstream.WithExpectLastSequencePerSubject(last))
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		return fmt.Errorf("schedule the %s of %s: %w", what, k, ErrConflict)
+	}
+	if err != nil {
+		return fmt.Errorf("schedule the %s of %s: %w", what, k, err)
+	}
+	return nil
+}
+
+// Set schedules a message in place of whatever waits for the same: for messages that only say
+// "look again".
+func (s *Schedule) Set(ctx context.Context, what string, k Key, at time.Time, header nats.Header) error {
+	for {
+		waiting, err := s.Waiting(ctx, what, k)
+		if err != nil {
+			return err
+		}
+		var last uint64
+		if waiting != nil {
+			last = waiting.Seq
+		}
+		if err := s.At(ctx, what, k, at, header, nil, last); !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+}
+
+// Cancel takes back what is scheduled; it is no error if there is nothing.
+func (s *Schedule) Cancel(ctx context.Context, what string, k Key) error {
+	stream, err := s.js.Stream(ctx, Schedules)
+	if err == nil {
+		err = stream.Purge(ctx, jetstream.WithPurgeSubject(scheduleSubject(what, string(k))))
+	}
+	if err != nil {
+		return fmt.Errorf("cancel the %s of %s: %w", what, k, err)
+	}
+	return nil
+}

@@ -1,0 +1,210 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/loa-syndication/loa/events"
+)
+
+const (
+	// Partitions is into how many parts the flags are divided, by target. It is written into
+	// the stream's configuration and must not change while flags wait.
+	Partitions = 16
+
+	// eventsAge is how long the inbox can be read again, to look into what was said.
+	eventsAge = 30 * 24 * time.Hour
+	// dedupe is the window in which an event of the same id is stored once.
+	dedupe = 24 * time.Hour
+	// MaxMessage is the largest message of any stream, in bytes. External servers have to
+	// allow it (max_payload) if CMSs send pictures inside events.
+	MaxMessage = 8 << 20
+	// receiptsPerPair is how many outcomes are kept for one article at one portal.
+	receiptsPerPair = 3
+	// deadBytes bounds the dead letters. The stream refuses more rather than forget any:
+	// work that cannot be set aside stays where it is.
+	deadBytes = 1 << 30
+
+	// AckWait is the time after which an unacknowledged message is given out again. Readers
+	// renew it while they hold a message.
+	AckWait = time.Minute
+	// pinnedTTL is how long a reader may be silent before another takes its place.
+	pinnedTTL = 8 * time.Second
+	// PriorityGroup is the group under which the one reader of a flags consumer pulls.
+	PriorityGroup = "loa"
+)
+
+// Kinds of target, with the number of consumers that each class of their flags is spread
+// over. Portals are many and slow, so every partition has its own reader.
+var kinds = map[string]int{"portal": Partitions, "feed": 4, "hub": 4}
+
+// Classes of flags: express ones overtake normal ones.
+const (
+	Express = "express"
+	Normal  = "normal"
+)
+
+// Options of a deployment.
+type Options struct {
+	// Replicas of every stream: 1, or 3 on a cluster.
+	Replicas int
+	// EventsBytes bounds the inbox. Full of what has not been taken in yet, it refuses more.
+	EventsBytes int64
+}
+
+// DefaultEventsBytes is the bound of the inbox where none is configured.
+const DefaultEventsBytes = 8 << 30
+
+// Setup creates what is missing and updates what differs. It is safe to run from several
+// processes at once, and at every start.
+func Setup(ctx context.Context, js jetstream.JetStream, o Options) error {
+	for _, cfg := range streamConfigs(o) {
+		if _, err := js.CreateOrUpdateStream(ctx, cfg); err != nil {
+			return fmt.Errorf("set up stream %s: %w", cfg.Name, err)
+		}
+	}
+	for _, name := range []string{PortalsBucket, FeedsBucket, MediaBucket} {
+		_, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: name, History: 1, Replicas: max(o.Replicas, 1), MaxValueSize: 1 << 20,
+		})
+		if err != nil {
+			return fmt.Errorf("set up bucket %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func streamConfigs(o Options) []jetstream.StreamConfig {
+	if o.EventsBytes == 0 {
+		o.EventsBytes = DefaultEventsBytes
+	}
+	configs := []jetstream.StreamConfig{{
+		Name:        Events,
+		Description: "What the CMSs said, in order.",
+		Subjects:    []string{events.SubjectPrefix + "*.*"},
+		MaxAge:      eventsAge,
+		MaxBytes:    o.EventsBytes,
+		Discard:     jetstream.DiscardNew, // intake makes room; nothing unread is dropped
+		Duplicates:  dedupe,
+	}, {
+		Name:              Articles,
+		Description:       "The log: the current version of every article.",
+		Subjects:          []string{articlePrefix + "*.*"},
+		MaxMsgsPerSubject: 1,
+	}, {
+		Name:        Flags,
+		Description: "Which target may be behind on which article.",
+		Subjects:    []string{flagPrefix + ">"},
+		SubjectTransform: &jetstream.SubjectTransformConfig{
+			Source:      flagPrefix + "*.*.*.>",
+			Destination: fmt.Sprintf("%s{{partition(%d,3)}}.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.>", storedFlags, Partitions),
+		},
+		Retention:          jetstream.WorkQueuePolicy,
+		MaxMsgsPerSubject:  1,
+		AllowAtomicPublish: true,
+	}, {
+		Name:               Receipts,
+		Description:        "Which version of an article a portal holds.",
+		Subjects:           []string{receiptPrefix + "*.*.*"},
+		MaxMsgsPerSubject:  receiptsPerPair,
+		AllowAtomicPublish: true,
+	}, {
+		Name:              Schedules,
+		Description:       "Embargoes, expiries, late retries. No MaxAge: it would delete what waits.",
+		Subjects:          []string{schedulePrefix + ">", duePrefix + ">"},
+		Retention:         jetstream.WorkQueuePolicy,
+		MaxMsgsPerSubject: 1,
+		AllowMsgSchedules: true,
+	}, {
+		Name:        DeadLetters,
+		Description: "Work set aside for a person.",
+		Subjects:    []string{deadPrefix + ">"},
+		MaxBytes:    deadBytes,
+		Discard:     jetstream.DiscardNew,
+	}}
+	for i := range configs {
+		configs[i].Storage = jetstream.FileStorage
+		configs[i].Replicas = max(o.Replicas, 1)
+		configs[i].AllowDirect = true
+		configs[i].MaxMsgSize = MaxMessage
+	}
+	return configs
+}
+
+// IntakeConsumer gives out events to the intake workers.
+func IntakeConsumer(ctx context.Context, js jetstream.JetStream) (jetstream.Consumer, error) {
+	return consumer(ctx, js, Events, jetstream.ConsumerConfig{Durable: "intake", MaxAckPending: 1000})
+}
+
+// DueConsumer gives out what the scheduler found due for articles.
+func DueConsumer(ctx context.Context, js jetstream.JetStream) (jetstream.Consumer, error) {
+	return consumer(ctx, js, Schedules, jetstream.ConsumerConfig{
+		Durable: "due-articles", FilterSubjects: []string{dueSubject(Embargo, "*.*"), dueSubject(Expiry, "*.*"), dueSubject(Pictures, "*.*")}, MaxAckPending: 1000,
+	})
+}
+
+// RouterConsumer gives out the log's new versions.
+func RouterConsumer(ctx context.Context, js jetstream.JetStream) (jetstream.Consumer, error) {
+	return consumer(ctx, js, Articles, jetstream.ConsumerConfig{Durable: "router", MaxAckPending: 2000})
+}
+
+// FlagConsumers give out the flags of one kind and class, each those of some partitions. Every
+// one has a single reader at a time: pulls name the [PriorityGroup].
+func FlagConsumers(ctx context.Context, js jetstream.JetStream, kind, class string) ([]jetstream.Consumer, error) {
+	groups, ok := kinds[kind]
+	if !ok {
+		return nil, fmt.Errorf("flags of unknown kind %q", kind)
+	}
+	var all []jetstream.Consumer
+	for g := range groups {
+		var filters []string
+		for p := g; p < Partitions; p += groups {
+			filters = append(filters, StoredFlags(strconv.Itoa(p), class, kind, "*"))
+		}
+		c, err := consumer(ctx, js, Flags, jetstream.ConsumerConfig{
+			Durable:        fmt.Sprintf("%s-%s-%d", kind, class, g),
+			FilterSubjects: filters,
+			MaxAckPending:  -1,
+			PriorityPolicy: jetstream.PriorityPolicyPinned,
+			PriorityGroups: []string{PriorityGroup},
+			PinnedTTL:      pinnedTTL,
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// consumer creates or updates a durable pull consumer with the settings that all have in
+// common. A consumer that is as it should be is left alone: an update would disturb its reader.
+func consumer(ctx context.Context, js jetstream.JetStream, stream string, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	cfg.AckPolicy = jetstream.AckExplicitPolicy
+	cfg.AckWait = AckWait
+	cfg.MaxDeliver = -1
+	c, err := js.Consumer(ctx, stream, cfg.Durable)
+	if err == nil && sameConsumer(c.CachedInfo().Config, cfg) {
+		return c, nil
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return nil, fmt.Errorf("look up consumer %s of %s: %w", cfg.Durable, stream, err)
+	}
+	c, err = js.CreateOrUpdateConsumer(ctx, stream, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("set up consumer %s of %s: %w", cfg.Durable, stream, err)
+	}
+	return c, nil
+}
+
+func sameConsumer(have, want jetstream.ConsumerConfig) bool {
+	return have.AckWait == want.AckWait && have.MaxAckPending == want.MaxAckPending &&
+		have.PinnedTTL == want.PinnedTTL && have.PriorityPolicy == want.PriorityPolicy &&
+		slices.Equal(have.FilterSubjects, want.FilterSubjects)
+}
