@@ -2,15 +2,6 @@ package events
 
 import "time"
 
-// Event types: the CloudEvents "type" attribute (CloudEvents 1.0.2, §3.1.1).
-const (
-	// TypePublished carries a full [Article] snapshot: a first publication, an update or a
-	// correction alike.
-	TypePublished = "loa.article.published.v1"
-	// TypeWithdrawn carries a [Withdrawal].
-	TypeWithdrawn = "loa.article.withdrawn.v1"
-)
-
 // Article is the snapshot of one article, as the CMS holds it: the data of a
 // [TypePublished] event. It is always whole; Loa never merges it with a former one.
 type Article struct {
@@ -33,7 +24,7 @@ type Article struct {
 	Categories []Category `json:"categories,omitempty"`
 	Tags       []string   `json:"tags,omitempty"`
 	// Urgency is IPTC's: 1 (most urgent) to 8; 5 when 0.
-	Urgency   int       `json:"urgency,omitempty"`
+	Urgency   int       `json:"urgency,omitzero"`
 	Published time.Time `json:"published"`
 	// Updated is Published when absent.
 	Updated *time.Time `json:"updated,omitempty"`
@@ -112,7 +103,7 @@ type Attachment struct {
 	Title     string `json:"title,omitempty"`
 	MediaType string `json:"media_type,omitempty"`
 	// Size is in bytes; 0 when unknown.
-	Size int64 `json:"size,omitempty"`
+	Size int64 `json:"size,omitzero"`
 }
 
 // Ways in which a withdrawn article's address answers.

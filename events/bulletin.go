@@ -49,7 +49,7 @@ type BulletinArticle struct {
 	Authors    []Author   `json:"authors,omitempty"`
 	Categories []Category `json:"categories,omitempty"`
 	Tags       []string   `json:"tags,omitempty"`
-	Urgency    int        `json:"urgency,omitempty"`
+	Urgency    int        `json:"urgency,omitzero"`
 	Published  time.Time  `json:"published"`
 	Updated    time.Time  `json:"updated"`
 	ExpiresAt  *time.Time `json:"expires_at,omitempty"`

@@ -3,10 +3,16 @@ package events
 import (
 	"crypto/sha256"
 	"encoding/hex"
+
+	"golang.org/x/text/unicode/norm"
 )
 
-// SubjectPrefix begins the subject of every event; site and article follow as tokens.
-const SubjectPrefix = "loa.event."
+const (
+	// Stream is the JetStream stream that stores events.
+	Stream = "EVENTS"
+	// SubjectPrefix begins the subject of every event; site and article follow as tokens.
+	SubjectPrefix = "loa.event."
+)
 
 // Subject is the NATS subject on which an article's events are published.
 func Subject(site, id string) string {
@@ -19,17 +25,20 @@ const (
 	// hashedToken begins the token of an id that cannot serve as its own. No literal token
 	// begins with it, so the two never meet.
 	hashedToken = "h--"
+	// hashedBytes of the SHA-256 are kept: 128 bits, at which nobody finds two ids that meet.
+	hashedBytes = 16
 )
 
 // Token turns an id into one token of a NATS subject, which is a safe path segment as well:
-// an id of 1 to 64 characters out of A-Z, a-z, 0-9, "_" and "-" stays as it is, any other is
-// replaced by "h--" and 128 bits of its SHA-256 in hex.
+// an id of 1 to 64 characters out of A-Z, a-z, 0-9, "_" and "-", which does not begin with
+// "h--", stays as it is; any other becomes "h--" and the first 128 bits of the SHA-256 of its
+// NFC form, in hex.
 func Token(id string) string {
 	if safeToken(id) {
 		return id
 	}
-	sum := sha256.Sum256([]byte(id))
-	return hashedToken + hex.EncodeToString(sum[:16])
+	sum := sha256.Sum256([]byte(norm.NFC.String(id)))
+	return hashedToken + hex.EncodeToString(sum[:hashedBytes])
 }
 
 func safeToken(id string) bool {
