@@ -1,0 +1,258 @@
+package picture
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/draw"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/deepteams/webp"
+	"github.com/disintegration/imaging"
+)
+
+// WidthMax is the greatest width that a rendition may be asked to have, in pixels.
+const WidthMax = 1280
+
+const (
+	// jpegQuality and webpQuality look alike; the latter is what libwebp calls 80.
+	jpegQuality = 80
+	webpQuality = 83
+	// webpMethod trades 10 % of size for half the time of the default, 4. It has to be the
+	// same throughout the process: the encoder reuses its memory, and one in a hundred
+	// pictures comes out in wrong colours where methods alternate.
+	webpMethod = 2
+	// decodeTimeout is some 20 times what the greatest picture takes. It ends files that are
+	// made to be slow.
+	decodeTimeout = 20 * time.Second
+)
+
+// Rendition is a resized form of a picture.
+type Rendition struct {
+	Format        Format
+	Width, Height int
+	Data          []byte
+}
+
+// Render makes the renditions of the given widths (in pixels, at most [WidthMax]), each as
+// JPEG and as WebP, in ascending order. A picture is never enlarged: of the widths that it
+// does not reach, its own takes the place. WebP is left out where a side exceeds its format's
+// 16,383 pixels. Transparent pictures are laid on white for JPEG.
+//
+// A picture that cannot be decoded, or takes more than 20 s, gives a [*RefusedError]; when
+// ctx ends first, its error is returned.
+func (p *Picture) Render(ctx context.Context, widths []int) ([]Rendition, error) {
+	img, err := p.decode(ctx)
+	if err != nil {
+		return nil, err
+	}
+	steps := fit(p.Width, widths)
+	slices.Reverse(steps) // each is made from the next greater one
+	var out []Rendition
+	for i, width := range steps {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		height := scaled(p.Height, width, p.Width)
+		if i == 0 {
+			img = p.upright(img, width, height)
+		} else {
+			img = imaging.Resize(img, width, height, imaging.Lanczos)
+		}
+		made, err := p.encode(img.(*image.NRGBA))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, made...)
+	}
+	slices.SortStableFunc(out, func(a, b Rendition) int { return a.Width - b.Width })
+	return out, nil
+}
+
+// fit is widths, ascending, without those over own, but with own itself if it lies between.
+func fit(own int, widths []int) []int {
+	var out []int
+	for _, w := range widths {
+		out = append(out, min(w, own))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// scaled is length by the ratio of width to from, at least one pixel.
+func scaled(length, width, from int) int {
+	return max(1, int(math.Round(float64(length)*float64(width)/float64(from))))
+}
+
+// upright resizes first and turns then, when there are fewer pixels to turn.
+func (p *Picture) upright(img image.Image, width, height int) *image.NRGBA {
+	if p.file.meta.sideways() {
+		width, height = height, width
+	}
+	small := imaging.Resize(img, width, height, imaging.Lanczos)
+	switch p.file.meta.orientation {
+	case 2:
+		return imaging.FlipH(small)
+	case 3:
+		return imaging.Rotate180(small)
+	case 4:
+		return imaging.FlipV(small)
+	case 5:
+		return imaging.Transpose(small)
+	case 6:
+		return imaging.Rotate270(small)
+	case 7:
+		return imaging.Transverse(small)
+	case 8:
+		return imaging.Rotate90(small)
+	}
+	return small
+}
+
+// errSlow is the cause with which a decoding is ended by decodeTimeout.
+var errSlow = refused("decoding takes more than %v", decodeTimeout)
+
+// decode makes pixels of the cleaned original. Decoders have had faults in the past: a panic
+// is a fault of the picture.
+func (p *Picture) decode(parent context.Context) (img image.Image, err error) {
+	ctx, cancel := context.WithTimeoutCause(parent, decodeTimeout, errSlow)
+	defer cancel()
+	defer func() {
+		if r := recover(); r != nil {
+			img, err = nil, refused("%s cannot be decoded: %v", p.Format, r)
+		}
+	}()
+	r := &obedient{ctx: ctx, r: bytes.NewReader(p.Original)}
+	switch p.Format {
+	case JPEG:
+		img, err = jpeg.Decode(r)
+	case PNG:
+		img, err = png.Decode(r)
+	case GIF:
+		img, err = gif.Decode(r) // the first frame
+	case WebP:
+		img, err = webp.Decode(r) // the first frame
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, refused("%s is truncated", p.Format)
+	}
+	if err != nil {
+		return nil, refused("%s cannot be decoded: %v", p.Format, err)
+	}
+	if err := checkPalette(img); err != nil {
+		return nil, err
+	}
+	return p.onCanvas(img)
+}
+
+// onCanvas puts an animation's first frame where it belongs. Any other picture is as large
+// as its header said, or has deceived us.
+func (p *Picture) onCanvas(img image.Image) (image.Image, error) {
+	f := p.file
+	size := img.Bounds().Size()
+	if size == image.Pt(f.width, f.height) {
+		return img, nil
+	}
+	if p.Format != GIF && p.Format != WebP {
+		return nil, refused("%s of %v pixels, its header says %d x %d", p.Format, size, f.width, f.height)
+	}
+	canvas := image.NewNRGBA(image.Rect(0, 0, f.width, f.height))
+	at := image.Rectangle{Max: size}.Add(image.Pt(f.frameX, f.frameY))
+	draw.Draw(canvas, at, img, img.Bounds().Min, draw.Src)
+	return canvas, nil
+}
+
+// checkPalette finds pixels without a colour. imaging would panic on one, in a goroutine of
+// its own, where nobody can recover (CVE-2023-36308).
+func checkPalette(img image.Image) error {
+	p, ok := img.(*image.Paletted)
+	if ok && len(p.Pix) > 0 && int(slices.Max(p.Pix)) >= len(p.Palette) {
+		return refused("picture with a colour outside its palette")
+	}
+	return nil
+}
+
+// encode writes one rendition in both formats.
+func (p *Picture) encode(img *image.NRGBA) ([]Rendition, error) {
+	width, height := img.Rect.Dx(), img.Rect.Dy()
+	opaque := img.Opaque()
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, onWhite(img, opaque), &jpeg.Options{Quality: jpegQuality}); err != nil {
+		return nil, fmt.Errorf("encode JPEG of %d x %d: %w", width, height, err)
+	}
+	out := []Rendition{{JPEG, width, height, addToJPEG(b.Bytes(), &p.file.meta)}}
+	if max(width, height) > webp.MaxDimension {
+		return out, nil
+	}
+	data, err := p.encodeWebP(img, false)
+	if err != nil {
+		return nil, err
+	}
+	if !opaque {
+		// Lossy pictures get their transparency uncompressed, one byte a pixel: drawings and
+		// logos, which most transparent pictures are, come out smaller without loss.
+		lossless, err := p.encodeWebP(img, true)
+		if err != nil {
+			return nil, err
+		}
+		if len(lossless) < len(data) {
+			data = lossless
+		}
+	}
+	return append(out, Rendition{WebP, width, height, data}), nil
+}
+
+func (p *Picture) encodeWebP(img *image.NRGBA, lossless bool) ([]byte, error) {
+	o := webp.DefaultOptions()
+	o.Quality = webpQuality
+	o.Method = webpMethod
+	o.AlphaCompression = 0 // compressed transparency comes out invalid
+	o.Lossless = lossless
+	o.ICC = p.file.meta.carried()
+	o.EXIF = p.file.meta.exif(false)
+	var b bytes.Buffer
+	if err := webp.Encode(&b, img, o); err != nil {
+		return nil, fmt.Errorf("encode WebP of %v: %w", img.Rect.Size(), err)
+	}
+	return b.Bytes(), nil
+}
+
+// onWhite gives img as opaque RGBA, for which image/jpeg has a fast path.
+func onWhite(img *image.NRGBA, opaque bool) *image.RGBA {
+	if opaque { // the same bytes
+		return &image.RGBA{Pix: img.Pix, Stride: img.Stride, Rect: img.Rect}
+	}
+	out := image.NewRGBA(img.Rect)
+	draw.Draw(out, out.Rect, image.NewUniform(color.White), image.Point{}, draw.Src)
+	draw.Draw(out, out.Rect, img, img.Rect.Min, draw.Over)
+	return out
+}
+
+// obedient is a reader that ends with its context. It gives out little at a time, so that a
+// decoder which does much with little asks often.
+type obedient struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+// sip is in bytes.
+const sip = 1 << 10
+
+func (o *obedient) Read(p []byte) (int, error) {
+	if err := o.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return o.r.Read(p[:min(len(p), sip)])
+}
