@@ -1,0 +1,433 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+// Options of an engine.
+type Options struct {
+	// Kind of the targets: "portal", "feed", "hub".
+	Kind       string
+	Reconciler Reconciler
+	// Limits of a target; called from the dispatcher, often: it must be quick. Nil: defaults.
+	Limits func(target string) Limits
+	// Workers is the number of runs at once over all targets; default 64. A target that hangs
+	// holds as many as its InFlight until it times out, so there should be room for many.
+	Workers int
+	// Grace is how long runs may go on after the engine was told to stop; default 10 s.
+	Grace time.Duration
+	// Pauses between retries; the zero value is right but for tests.
+	Pauses Pauses
+	// OnState, if set, is told when a target's state changes. It must not block.
+	OnState func(target string, s State)
+
+	Log     zerolog.Logger
+	Metrics prometheus.Registerer // nil: none
+}
+
+// Pauses between retries. Each is spread by a fifth to both sides.
+type Pauses struct {
+	// ProbeFirst and ProbeMost are those before the first probe of a target that failed and,
+	// each twice the last, between later ones; 5 s and 15 min.
+	ProbeFirst, ProbeMost time.Duration
+	// Key are those between the attempts at a key that its target refuses, after which it
+	// becomes a dead letter: 1 min, 10 min, 1 h.
+	Key []time.Duration
+	// Own is the first after a fault of our own, each twice the last up to a minute; 1 s.
+	Own time.Duration
+}
+
+func (p Pauses) withDefaults() Pauses {
+	if p.ProbeFirst <= 0 {
+		p.ProbeFirst = 5 * time.Second
+	}
+	if p.ProbeMost <= 0 {
+		p.ProbeMost = 15 * time.Minute
+	}
+	if p.Key == nil {
+		p.Key = []time.Duration{time.Minute, 10 * time.Minute, time.Hour}
+	}
+	if p.Own <= 0 {
+		p.Own = time.Second
+	}
+	return p
+}
+
+// State of a target, as this worker sees it.
+type State struct {
+	// Down says that the target's last call failed; nothing but probes is sent until one works.
+	Down bool
+	// Since is when it went down, or came back.
+	Since     time.Time
+	Failures  int // in a row
+	Reason    string
+	NextProbe time.Time
+}
+
+const (
+	defaultWorkers = 64
+	defaultGrace   = 10 * time.Second
+
+	// handBack is after how long JetStream gives a flag out again that a lane had no use for.
+	// The lane fetches it much earlier; this is for the case that the process dies.
+	handBack = 15 * time.Minute
+	// pullMessages is how many messages each reader asks for at once.
+	pullMessages = 200
+	// pullExpiry keeps an idle reader's pulls coming often enough to stay the pinned one.
+	pullExpiry = 5 * time.Second
+	// deliveryBuffer decouples the readers from the dispatcher.
+	deliveryBuffer = 1024
+	// heartbeat is how often held messages are renewed; leaseMargin is how long before
+	// JetStream gives a message out again we regard it as lost.
+	heartbeat   = streams.AckWait / 3
+	leaseMargin = 10 * time.Second
+	// ownMost is the longest pause after a fault of our own.
+	ownMost = time.Minute
+	// maxFailing bounds the keys per target whose failures are remembered.
+	maxFailing = 1000
+)
+
+// Engine runs a reconciler for all targets of one kind.
+type Engine struct {
+	opts    Options
+	js      jetstream.JetStream
+	dead    *streams.Dead
+	log     zerolog.Logger
+	metrics *metrics
+
+	deliveries chan handle
+	finished   chan run
+	wakes      chan wake
+	refilled   chan refill
+	waiting    chan map[string]Waiting
+	stopped    chan struct{} // closed when Run returns
+	others     sync.WaitGroup
+
+	// Owned by the dispatcher, in Run.
+	lanes           map[string]*lane
+	express, normal []*lane // that can run
+	running         int
+}
+
+type run struct {
+	lane  *lane
+	items []*item
+	err   error
+	took  time.Duration
+}
+
+type wake struct {
+	target string
+	away   bool
+}
+
+// New prepares an engine; nothing happens before [Engine.Run].
+func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error) {
+	if o.Limits == nil {
+		o.Limits = func(string) Limits { return Limits{} }
+	}
+	if o.Workers <= 0 {
+		o.Workers = defaultWorkers
+	}
+	if o.Grace <= 0 {
+		o.Grace = defaultGrace
+	}
+	if o.OnState == nil {
+		o.OnState = func(string, State) {}
+	}
+	o.Pauses = o.Pauses.withDefaults()
+	dead, err := streams.OpenDead(ctx, js)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(js, o.Kind, o.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics of %s targets: %w", o.Kind, err)
+	}
+	return &Engine{
+		opts: o, js: js, dead: dead, metrics: m,
+		log:        o.Log.With().Str("kind", o.Kind).Logger(),
+		deliveries: make(chan handle, deliveryBuffer),
+		finished:   make(chan run, o.Workers),
+		wakes:      make(chan wake, 64),
+		refilled:   make(chan refill, 64),
+		waiting:    make(chan map[string]Waiting),
+		stopped:    make(chan struct{}),
+		lanes:      map[string]*lane{},
+	}, nil
+}
+
+// Wake makes the engine look for the target's waiting flags now: after it was resumed, or its
+// configuration changed. It returns at once.
+func (e *Engine) Wake(target string) { e.send(wake{target, true}) }
+
+func (e *Engine) send(w wake) {
+	select {
+	case e.wakes <- w:
+	case <-e.stopped:
+	}
+}
+
+// Run reads flags and reconciles until ctx ends. Then it stops reading, hands back what it has
+// not begun, gives what runs until the grace period to end, and returns.
+func (e *Engine) Run(ctx context.Context) error {
+	defer close(e.stopped)
+	readers, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	var reading sync.WaitGroup
+	for _, class := range []string{streams.Express, streams.Normal} {
+		consumers, err := streams.FlagConsumers(ctx, e.js, e.opts.Kind, class)
+		if err != nil {
+			return err
+		}
+		for i, c := range consumers {
+			reading.Go(func() { e.read(readers, c, class, i) })
+		}
+	}
+	reading.Go(func() { e.patrol(readers) })
+
+	runCtx, cancelRuns := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancelRuns()
+	e.dispatch(ctx, runCtx)
+	stopReading()
+	e.drain(&reading, cancelRuns)
+	return nil
+}
+
+// dispatch is the loop that owns the lanes.
+func (e *Engine) dispatch(ctx, runCtx context.Context) {
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for {
+		e.start(runCtx)
+		select {
+		case h := <-e.deliveries:
+			e.accept(h)
+		case r := <-e.finished:
+			e.finish(r)
+		case w := <-e.wakes:
+			l := e.lane(w.target)
+			if w.away {
+				l.away = true
+				l.cursor = map[string]uint64{}
+			} else {
+				l.timer = false
+			}
+			e.pump(l)
+		case r := <-e.refilled:
+			e.finishRefill(r)
+		case w := <-e.waiting:
+			e.compare(w)
+		case now := <-beat.C:
+			e.renew(now)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// lane gives the target's lane, with its limits as they are now.
+func (e *Engine) lane(target string) *lane {
+	l := e.lanes[target]
+	if l == nil {
+		l = newLane(target)
+		e.lanes[target] = l
+	}
+	l.limits = e.opts.Limits(target).withDefaults()
+	return l
+}
+
+// accept puts a delivered flag into its lane, or hands it back.
+func (e *Engine) accept(h handle) {
+	now := time.Now()
+	l := e.lane(h.flag.Target)
+	l.expected--
+	if it := l.items[h.flag.Key]; it != nil {
+		if it.running {
+			it.next = add(it.next, h)
+		} else {
+			it.held = add(it.held, h)
+			l.promote(it)
+			e.pump(l)
+		}
+		return
+	}
+	if f, ok := l.failing[h.flag.Key]; ok && f.seq >= h.flag.Seq && now.Before(f.until) {
+		e.nak(h, time.Until(f.until))
+		return
+	}
+	probing := l.breaker.halfOpen(now) && len(l.items) == 0
+	if l.limits.Paused || !l.breaker.closed() && !probing || !l.room(h.flag.Class) {
+		e.handBack(l, h)
+		e.pump(l)
+		return
+	}
+	it := &item{held: []handle{h}}
+	l.items[h.flag.Key] = it
+	l.enqueue(it)
+	e.pump(l)
+}
+
+// pump does whatever the lane's state asks for: it puts it among those that can run, sets a
+// timer, or fetches the flags that were handed back.
+func (e *Engine) pump(l *lane) {
+	now := time.Now()
+	ok, at := l.runnable(now)
+	switch {
+	case ok && !l.ready:
+		l.ready = true
+		if len(l.express) > 0 {
+			e.express = append(e.express, l)
+		} else {
+			e.normal = append(e.normal, l)
+		}
+	case !ok && at.IsZero() && l.breaker.open(now):
+		at = l.breaker.until
+	}
+	if !at.IsZero() && !l.timer {
+		l.timer = true
+		time.AfterFunc(max(time.Until(at), 0), func() { e.send(wake{target: l.target}) })
+	}
+	e.refill(l, now)
+}
+
+// start begins runs while there are workers and lanes that can run.
+func (e *Engine) start(ctx context.Context) {
+	for e.running < e.opts.Workers {
+		var l *lane
+		switch {
+		case len(e.express) > 0:
+			l, e.express = e.express[0], e.express[1:]
+		case len(e.normal) > 0:
+			l, e.normal = e.normal[0], e.normal[1:]
+		default:
+			e.express, e.normal = nil, nil
+			return
+		}
+		l.ready = false
+		now := time.Now()
+		if ok, _ := l.runnable(now); !ok {
+			e.pump(l)
+			continue
+		}
+		items := e.fresh(l, l.take(l.limits.Batch), now)
+		if len(items) == 0 {
+			e.pump(l)
+			continue
+		}
+		l.running++
+		e.running++
+		l.nextRun = now.Add(l.limits.Interval)
+		flags := make([]Flag, len(items))
+		for i, it := range items {
+			it.running = true
+			flags[i] = it.flag
+		}
+		e.pump(l)
+		go func() {
+			began := time.Now()
+			err := e.reconcile(ctx, l.target, flags)
+			e.finished <- run{l, items, err, time.Since(began)}
+		}()
+	}
+}
+
+// reconcile calls the reconciler; a panic in it is one run's fault, not the end of the worker.
+func (e *Engine) reconcile(ctx context.Context, target string, flags []Flag) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = Failed(fmt.Errorf("panic: %v", p))
+			e.log.Error().Str("target", target).Interface("panic", p).Stack().Msg("reconciler panicked")
+		}
+	}()
+	return e.opts.Reconciler.Reconcile(ctx, target, flags)
+}
+
+// fresh drops the items whose messages JetStream has given to another by now: this process
+// was stopped for a while. They come again.
+func (e *Engine) fresh(l *lane, items []*item, now time.Time) []*item {
+	kept := items[:0]
+	for _, it := range items {
+		live := it.held[:0]
+		for _, h := range it.held {
+			if now.Before(h.lease) {
+				live = append(live, h)
+			}
+		}
+		if it.held = live; len(live) == 0 {
+			delete(l.items, it.flag.Key)
+			e.metrics.lost.Inc()
+			continue
+		}
+		kept = append(kept, it)
+	}
+	return kept
+}
+
+// renew tells JetStream that the held messages are still being worked on.
+func (e *Engine) renew(now time.Time) {
+	for _, l := range e.lanes {
+		for _, it := range l.items {
+			renewAll(it.held, now)
+			renewAll(it.next, now)
+		}
+	}
+}
+
+func renewAll(handles []handle, now time.Time) {
+	for i := range handles {
+		// One whose time has run out belongs to somebody else.
+		if h := &handles[i]; now.Before(h.lease) && h.msg.InProgress() == nil {
+			h.lease = now.Add(streams.AckWait - leaseMargin)
+		}
+	}
+}
+
+// drain ends what is going on, within the grace period.
+func (e *Engine) drain(reading *sync.WaitGroup, cancelRuns func()) {
+	readersDone := make(chan struct{})
+	go func() { reading.Wait(); close(readersDone) }()
+	grace := time.AfterFunc(e.opts.Grace, cancelRuns)
+	defer grace.Stop()
+	for _, l := range e.lanes {
+		for _, it := range l.items {
+			if !it.running {
+				e.nakAll(it.held, 0)
+			}
+		}
+	}
+	for e.running > 0 || readersDone != nil {
+		select {
+		case h := <-e.deliveries:
+			e.nak(h, 0)
+		case <-e.refilled:
+		case <-e.waiting:
+		case <-e.wakes:
+		case <-readersDone:
+			readersDone = nil
+		case r := <-e.finished:
+			e.running--
+			e.settle(r)
+			for _, it := range r.items {
+				e.nakAll(it.next, 0)
+			}
+		}
+	}
+	for len(e.deliveries) > 0 {
+		e.nak(<-e.deliveries, 0)
+	}
+	e.others.Wait()
+	// What was answered last is still in the client's buffer.
+	if err := e.js.Conn().FlushTimeout(time.Second); err != nil {
+		e.log.Warn().Err(err).Msg("last acknowledgements may be lost; their flags come again")
+	}
+}

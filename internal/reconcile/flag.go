@@ -1,0 +1,123 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+// Flag is a durable mark: the target may be behind on the key. There is at most one for each
+// class, kind, target and key.
+type Flag struct {
+	Class  string // [streams.Express] or [streams.Normal]
+	Kind   string
+	Target string // one token
+	Key    string // one or more tokens, as a rule a [streams.Key]
+	// Seq is the log sequence of the version that raised the flag. The version to act on is
+	// the current one, which is that or a later one.
+	Seq uint64
+	// Raised is when the target fell behind, to the millisecond.
+	Raised time.Time
+}
+
+func (f Flag) subject() string { return streams.FlagSubject(f.Class, f.Kind, f.Target, f.Key) }
+
+func (f Flag) body() []byte {
+	return fmt.Appendf(nil, "%d %d", f.Seq, f.Raised.UnixMilli())
+}
+
+// parseFlag reads a kept flag. A body that is not ours reads as a flag of sequence 0: that a
+// flag is up is all that matters.
+func parseFlag(subject string, data []byte) (Flag, string, error) {
+	p, err := streams.ParseFlag(subject)
+	if err != nil {
+		return Flag{}, "", err
+	}
+	f := Flag{Class: p.Class, Kind: p.Kind, Target: p.Target, Key: p.Key}
+	var ms int64
+	if _, err := fmt.Sscanf(string(data), "%d %d", &f.Seq, &ms); err == nil {
+		f.Raised = time.UnixMilli(ms)
+	}
+	return f, p.Partition, nil
+}
+
+const (
+	// maxBatch is the most messages that JetStream takes in one atomic batch.
+	maxBatch = 1000
+	// raiseFor is how long a batch is tried again while the server has no room for it or no
+	// leader; an election takes 4 to 7 s.
+	raiseFor = 15 * time.Second
+	// tooManyBatches is JetStream's error for more than 50 batches in flight on one stream.
+	tooManyBatches = 10210
+)
+
+// Raise raises flags, in atomic batches of at most 1,000, and returns once they are stored.
+// After an error some may be up and others not; raising them all again is harmless.
+func Raise(ctx context.Context, js jetstream.JetStream, flags []Flag) error {
+	latest := make(map[string]int, len(flags)) // by subject: one message of a batch each
+	var msgs []*nats.Msg
+	now := time.Now()
+	for _, f := range flags {
+		if f.Raised.IsZero() {
+			f.Raised = now
+		}
+		m := &nats.Msg{Subject: f.subject(), Header: nats.Header{}, Data: f.body()}
+		if i, ok := latest[m.Subject]; ok {
+			msgs[i] = m
+			continue
+		}
+		latest[m.Subject] = len(msgs)
+		msgs = append(msgs, m)
+	}
+	for batch := range slices.Chunk(msgs, maxBatch) {
+		if err := publishBatch(ctx, js, batch); err != nil {
+			return fmt.Errorf("raise %d flags: %w", len(batch), err)
+		}
+	}
+	return nil
+}
+
+func publishBatch(ctx context.Context, js jetstream.JetStream, batch []*nats.Msg) error {
+	deadline := time.Now().Add(raiseFor)
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		var err error
+		if len(batch) == 1 {
+			_, err = js.PublishMsg(ctx, batch[0], jetstream.WithExpectStream(streams.Flags))
+		} else {
+			_, err = jetstreamext.PublishMsgBatch(ctx, js, batch)
+		}
+		if err == nil || !passing(err) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(jitter(pause)):
+		}
+	}
+}
+
+// passing tells the errors of JetStream that time cures.
+func passing(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode == tooManyBatches || api.Code == 503
+	}
+	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse) ||
+		errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// jitter spreads a pause by a fifth to both sides, so that what failed together does not come
+// back together.
+func jitter(d time.Duration) time.Duration {
+	return d + time.Duration((rand.Float64()-0.5)*0.4*float64(d))
+}

@@ -1,0 +1,166 @@
+package reconcile
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+// lane is one target's flags inside this worker. It is owned by the dispatcher goroutine;
+// nothing else touches it.
+type lane struct {
+	target string
+	limits Limits
+	// items are the keys held, each queued or running, by key. express and normal are the
+	// queued ones, in order of arrival.
+	items           map[string]*item
+	express, normal []*item
+	running         int
+	breaker         breaker
+	// allowed grows from 1 to limits.InFlight, one with every success, so that a target that
+	// comes back is not met by everything at once.
+	allowed int
+	nextRun time.Time // by limits.Interval
+	timer   bool      // a timer is set that will pump this lane
+	ready   bool      // in the dispatcher's list of lanes that can run
+	// failing are keys that this target refused, until they are tried again.
+	failing map[string]failure
+	// lastSuccess tells a target that fails from a key that fails: see finishDown.
+	lastSuccess time.Time
+
+	// away is set while flags of this target may wait in the stream that the lane does not
+	// hold; cursor is the sequence, by class, after which to look for them; refilling, while a
+	// look is on its way; expected is how many flags of the last look have not been delivered
+	// yet, which is not waited for beyond expectedBy.
+	away       bool
+	refilling  bool
+	cursor     map[string]uint64
+	expected   int
+	expectedBy time.Time
+}
+
+// failure is the history of a key that this target refused.
+type failure struct {
+	count int
+	seq   uint64 // of the flag: a newer version is tried at once
+	until time.Time
+	at    time.Time
+}
+
+// item is one key's flags, at most one of each class.
+type item struct {
+	flag    Flag
+	held    []handle // what the next, or the current, run will settle
+	next    []handle // arrived during the run: it needs another
+	running bool
+}
+
+// handle is a message that this worker has to settle.
+type handle struct {
+	msg   jetstream.Msg
+	flag  Flag
+	lease time.Time // the server gives the message to somebody else after this
+}
+
+func newLane(target string) *lane {
+	return &lane{target: target, items: map[string]*item{}, allowed: 1, cursor: map[string]uint64{}}
+}
+
+// add puts h among handles; a message of the same class is superseded by it, and needs no
+// answer: the stream no longer has it, or this is the same one again.
+func add(handles []handle, h handle) []handle {
+	for i := range handles {
+		if handles[i].flag.Class == h.flag.Class {
+			handles[i] = h
+			return handles
+		}
+	}
+	return append(handles, h)
+}
+
+// merge gives the flag that stands for all of an item's handles: the most urgent class, the
+// latest sequence, the earliest time.
+func merge(handles []handle) Flag {
+	f := handles[0].flag
+	for _, h := range handles[1:] {
+		if h.flag.Class == streams.Express {
+			f.Class = streams.Express
+		}
+		f.Seq = max(f.Seq, h.flag.Seq)
+		if h.flag.Raised.Before(f.Raised) {
+			f.Raised = h.flag.Raised
+		}
+	}
+	return f
+}
+
+// enqueue queues an item that is in items and not running.
+func (l *lane) enqueue(it *item) {
+	it.flag = merge(it.held)
+	if it.flag.Class == streams.Express {
+		l.express = append(l.express, it)
+	} else {
+		l.normal = append(l.normal, it)
+	}
+}
+
+// promote moves a queued item whose flags changed to the queue of its class.
+func (l *lane) promote(it *item) {
+	was := it.flag.Class
+	it.flag = merge(it.held)
+	if was == it.flag.Class || it.flag.Class != streams.Express {
+		return
+	}
+	for i := range l.normal {
+		if l.normal[i] == it {
+			l.normal = append(l.normal[:i], l.normal[i+1:]...)
+			break
+		}
+	}
+	l.express = append(l.express, it)
+}
+
+func (l *lane) queued() int { return len(l.express) + len(l.normal) }
+
+// room reports whether another key of this class can be held.
+func (l *lane) room(class string) bool {
+	n := l.limits.Queue
+	if class == streams.Express {
+		n *= expressQueue
+	}
+	return len(l.items) < n
+}
+
+// take removes up to n items from the queues to run them: express ones first.
+func (l *lane) take(n int) []*item {
+	var batch []*item
+	for _, q := range []*[]*item{&l.express, &l.normal} {
+		k := min(n-len(batch), len(*q))
+		batch = append(batch, (*q)[:k]...)
+		clear((*q)[:k])
+		*q = (*q)[k:]
+		if len(*q) == 0 {
+			*q = nil // let the array go
+		}
+	}
+	return batch
+}
+
+// runnable reports whether a run may start now, and, if only time is missing, when.
+func (l *lane) runnable(now time.Time) (bool, time.Time) {
+	if l.queued() == 0 || l.limits.Paused {
+		return false, time.Time{}
+	}
+	if !l.breaker.closed() {
+		return !l.breaker.open(now) && l.running == 0, l.breaker.until
+	}
+	if l.running >= min(l.allowed, l.limits.InFlight) {
+		return false, time.Time{}
+	}
+	if now.Before(l.nextRun) {
+		return false, l.nextRun
+	}
+	return true, time.Time{}
+}

@@ -1,0 +1,105 @@
+package reconcile
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics of one engine.
+type metrics struct {
+	flags      *prometheus.CounterVec // by outcome
+	seconds    prometheus.Histogram
+	dead       prometheus.Counter
+	handedBack prometheus.Counter
+	refetched  prometheus.Counter
+	lost       prometheus.Counter
+}
+
+func newMetrics(js jetstream.JetStream, kind string, reg prometheus.Registerer) (*metrics, error) {
+	labels := prometheus.Labels{"kind": kind}
+	m := &metrics{
+		flags: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "loa_flags_total", ConstLabels: labels,
+			Help: "Flags worked on, by outcome: lowered, target_down, key_failed, permanent, retried."}, []string{"outcome"}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "loa_reconcile_seconds", ConstLabels: labels,
+			Help: "Duration of one run of the reconciler.", Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12)}),
+		dead: prometheus.NewCounter(prometheus.CounterOpts{Name: "loa_flags_dead_total", ConstLabels: labels,
+			Help: "Flags set aside as dead letters."}),
+		handedBack: prometheus.NewCounter(prometheus.CounterOpts{Name: "loa_flags_handed_back_total", ConstLabels: labels,
+			Help: "Flags handed back because their target was down, paused or busy."}),
+		refetched: prometheus.NewCounter(prometheus.CounterOpts{Name: "loa_flags_refetched_total", ConstLabels: labels,
+			Help: "Flags fetched again after they were handed back."}),
+		lost: prometheus.NewCounter(prometheus.CounterOpts{Name: "loa_flags_lease_lost_total", ConstLabels: labels,
+			Help: "Flags dropped because this process was stopped for too long to hold them."}),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.flags, m.seconds, m.dead, m.handedBack, m.refetched, m.lost, newBacklog(js, kind)} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) observe(r run, kind verdictKind) {
+	outcome := map[verdictKind]string{targetDown: "target_down", keyFailed: "key_failed", permanent: "permanent", 0: "retried"}[kind]
+	if r.err == nil {
+		outcome = "lowered"
+	}
+	m.flags.WithLabelValues(outcome).Add(float64(len(r.items)))
+	m.seconds.Observe(r.took.Seconds())
+}
+
+// backlogFor is how long a count of the waiting flags is good for: counting costs time in
+// proportion to them.
+const backlogFor = 15 * time.Second
+
+// backlog collects, per target, the flags waiting and the oldest one's age.
+type backlog struct {
+	js        jetstream.JetStream
+	kind      string
+	flags     *prometheus.Desc
+	oldest    *prometheus.Desc
+	mu        sync.Mutex // serialises scrapes, so that one count serves all
+	counted   time.Time
+	byTarget  map[string]Waiting
+	lastError error
+}
+
+func newBacklog(js jetstream.JetStream, kind string) *backlog {
+	labels := prometheus.Labels{"kind": kind}
+	return &backlog{js: js, kind: kind,
+		flags:  prometheus.NewDesc("loa_target_flags_waiting", "Flags waiting for the target.", []string{"target"}, labels),
+		oldest: prometheus.NewDesc("loa_target_oldest_flag_seconds", "Age of the flag that waits longest for the target.", []string{"target"}, labels),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (b *backlog) Describe(ch chan<- *prometheus.Desc) { ch <- b.flags; ch <- b.oldest }
+
+// Collect implements prometheus.Collector.
+func (b *backlog) Collect(ch chan<- prometheus.Metric) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if time.Since(b.counted) > backlogFor {
+		ctx, cancel := context.WithTimeout(context.Background(), waitingTimeout)
+		defer cancel()
+		b.byTarget, b.lastError = CountWaiting(ctx, b.js, b.kind)
+		b.counted = time.Now()
+	}
+	if b.lastError != nil {
+		ch <- prometheus.NewInvalidMetric(b.flags, b.lastError)
+		return
+	}
+	for target, w := range b.byTarget {
+		ch <- prometheus.MustNewConstMetric(b.flags, prometheus.GaugeValue, float64(w.Flags), target)
+		if !w.Oldest.IsZero() {
+			ch <- prometheus.MustNewConstMetric(b.oldest, prometheus.GaugeValue, time.Since(w.Oldest).Seconds(), target)
+		}
+	}
+}

@@ -1,0 +1,216 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+// finish takes the outcome of a run into the lane's state.
+func (e *Engine) finish(r run) {
+	l := r.lane
+	e.running--
+	l.running--
+	l.limits = e.opts.Limits(l.target).withDefaults()
+	e.settle(r)
+	for _, it := range r.items {
+		it.running = false
+		if len(it.next) == 0 {
+			delete(l.items, it.flag.Key)
+			continue
+		}
+		it.held, it.next = it.next, nil
+		if !l.breaker.closed() {
+			delete(l.items, it.flag.Key)
+			e.handBackAll(l, it.held)
+			continue
+		}
+		l.enqueue(it)
+	}
+	e.pump(l)
+}
+
+// settle answers the messages of a run as its error demands.
+func (e *Engine) settle(r run) {
+	l := r.lane
+	kind, after := verdictOf(r.err)
+	if kind == targetDown && e.blamesKey(r) {
+		kind = keyFailed
+	}
+	switch {
+	case r.err == nil:
+		e.succeed(r)
+	case kind == targetDown:
+		e.goDown(r, after)
+	case kind == keyFailed:
+		for _, it := range r.items {
+			e.failKey(l, it, r.err)
+		}
+	case kind == permanent:
+		for _, it := range r.items {
+			e.setAside(it.held, r.err)
+		}
+	case errors.Is(r.err, context.Canceled):
+		for _, it := range r.items {
+			e.nakAll(it.held, 0)
+		}
+	default:
+		e.log.Error().Err(r.err).Str("target", l.target).Int("flags", len(r.items)).Msg("reconcile failed, will be retried")
+		for _, it := range r.items {
+			e.nakAll(it.held, e.ownPause(it))
+		}
+	}
+	e.metrics.observe(r, kind)
+}
+
+func (e *Engine) succeed(r run) {
+	l := r.lane
+	now := time.Now()
+	for _, it := range r.items {
+		for _, h := range it.held {
+			// A lost acknowledgement brings the flag again, and a level target costs one look.
+			_ = h.msg.Ack()
+		}
+		delete(l.failing, it.flag.Key)
+	}
+	l.lastSuccess = now
+	l.allowed = min(l.allowed+1, l.limits.InFlight)
+	if !l.breaker.closed() {
+		e.log.Info().Str("target", l.target).Dur("down", now.Sub(l.breaker.since)).Msg("target is back")
+		l.breaker = breaker{}
+		l.away = true
+		e.opts.OnState(l.target, State{Since: now})
+	}
+}
+
+// goDown opens the breaker and hands everything back that the lane holds.
+func (e *Engine) goDown(r run, after time.Duration) {
+	l := r.lane
+	now := time.Now()
+	if l.breaker.closed() || l.breaker.halfOpen(now) { // not for runs that were under way already
+		l.breaker.fail(now, r.err.Error(), after, e.opts.Pauses)
+		e.log.Warn().Err(r.err).Str("target", l.target).Int("failures", l.breaker.failures).
+			Time("next_probe", l.breaker.until).Msg("target is down")
+		e.opts.OnState(l.target, State{Down: true, Since: l.breaker.since, Failures: l.breaker.failures,
+			Reason: l.breaker.reason, NextProbe: l.breaker.until})
+	}
+	l.allowed = 1
+	for _, it := range r.items {
+		if f, ok := l.failing[it.flag.Key]; ok || len(l.failing) < maxFailing {
+			f.at = now
+			l.remember(it.flag.Key, f)
+		}
+		e.handBackAll(l, it.held)
+	}
+	for _, it := range l.take(l.queued()) {
+		delete(l.items, it.flag.Key)
+		e.handBackAll(l, it.held)
+	}
+}
+
+func (l *lane) remember(key string, f failure) {
+	if l.failing == nil {
+		l.failing = map[string]failure{}
+	}
+	l.failing[key] = f
+}
+
+// blamesKey tells a key that fails from a target that does: the target has taken others since
+// it last failed on this one. Without it, one article that a portal answers with 500 would
+// hold up all others for ever.
+func (e *Engine) blamesKey(r run) bool {
+	if len(r.items) != 1 {
+		return false
+	}
+	f, ok := r.lane.failing[r.items[0].flag.Key]
+	return ok && r.lane.lastSuccess.After(f.at)
+}
+
+// failKey puts a key off, or sets it aside if it has been put off often enough.
+func (e *Engine) failKey(l *lane, it *item, err error) {
+	f := l.failing[it.flag.Key]
+	if f.seq < it.flag.Seq { // another version: what failed before does not count
+		f.count = 0
+	}
+	f.seq = it.flag.Seq
+	f.at = time.Now()
+	if f.count >= len(e.opts.Pauses.Key) || f.count == 0 && len(l.failing) >= maxFailing {
+		delete(l.failing, it.flag.Key)
+		e.setAside(it.held, err)
+		return
+	}
+	pause := jitter(e.opts.Pauses.Key[f.count])
+	f.count++
+	f.until = f.at.Add(pause)
+	l.remember(it.flag.Key, f)
+	e.log.Warn().Err(err).Str("target", l.target).Str("key", it.flag.Key).Int("attempt", f.count).
+		Dur("next", pause).Msg("target refused, will be retried")
+	e.nakAll(it.held, pause)
+}
+
+// setAside makes dead letters of flags: written first, then taken out of the queue. Until both
+// are done the flag comes again.
+func (e *Engine) setAside(held []handle, cause error) {
+	e.others.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), deadTimeout)
+		defer cancel()
+		for _, h := range held {
+			f := h.flag
+			err := e.dead.Put(ctx, streams.DeadLetter{
+				Stage: f.Kind, Key: f.Target + "." + f.Key, Reason: cause.Error(),
+				Subject: f.subject(), Data: f.body(),
+			})
+			if err != nil {
+				e.log.Error().Err(err).Str("target", f.Target).Str("key", f.Key).AnErr("cause", cause).Msg("dead letter not stored, will be retried")
+				e.nak(h, ownMost)
+				continue
+			}
+			e.log.Error().Err(cause).Str("target", f.Target).Str("key", f.Key).Msg("set aside as a dead letter")
+			e.metrics.dead.Inc()
+			_ = h.msg.TermWithReason("dead letter") // a lost one makes the dead letter twice
+		}
+	})
+}
+
+// deadTimeout bounds the writing of a dead letter.
+const deadTimeout = 20 * time.Second
+
+// ownPause is how long to wait after a fault of our own.
+func (e *Engine) ownPause(it *item) time.Duration {
+	n := uint64(1)
+	if meta, err := it.held[0].msg.Metadata(); err == nil {
+		n = meta.NumDelivered
+	}
+	return jitter(min(e.opts.Pauses.Own<<min(n-1, 16), ownMost))
+}
+
+// handBack leaves a flag to JetStream until the lane fetches it.
+func (e *Engine) handBack(l *lane, h handle) {
+	l.away = true
+	e.metrics.handedBack.Inc()
+	e.nak(h, jitter(handBack))
+}
+
+func (e *Engine) handBackAll(l *lane, handles []handle) {
+	for _, h := range handles {
+		e.handBack(l, h)
+	}
+}
+
+func (e *Engine) nakAll(handles []handle, delay time.Duration) {
+	for _, h := range handles {
+		e.nak(h, delay)
+	}
+}
+
+// nak answers a message; should that get lost, JetStream gives the message out again by itself
+// after AckWait.
+func (e *Engine) nak(h handle, delay time.Duration) {
+	if delay <= 0 {
+		_ = h.msg.Nak()
+		return
+	}
+	_ = h.msg.NakWithDelay(delay)
+}

@@ -1,0 +1,256 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+// Waiting is how far a target is behind.
+type Waiting struct {
+	Flags  int
+	Oldest time.Time // when the flag that waits longest was raised
+}
+
+// waitingTimeout bounds the counting of flags.
+const waitingTimeout = 20 * time.Second
+
+// CountWaiting counts the flags of each target of a kind that has any. It asks the stream, so
+// it sees those of all workers; its cost grows with the number of flags.
+func CountWaiting(ctx context.Context, js jetstream.JetStream, kind string) (map[string]Waiting, error) {
+	ctx, cancel := context.WithTimeout(ctx, waitingTimeout)
+	defer cancel()
+	stream, err := js.Stream(ctx, streams.Flags)
+	if err != nil {
+		return nil, fmt.Errorf("count the flags of kind %s: %w", kind, err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(streams.StoredFlags("*", "*", kind, "*")))
+	if err != nil {
+		return nil, fmt.Errorf("count the flags of kind %s: %w", kind, err)
+	}
+	all := map[string]Waiting{}
+	for subject := range info.State.Subjects {
+		p, err := streams.ParseFlag(subject)
+		if err != nil {
+			return nil, err
+		}
+		w := all[p.Target]
+		w.Flags++
+		all[p.Target] = w
+	}
+	for target, w := range all {
+		for f, err := range flagsOf(ctx, js, "*", kind, target, 0, 1) {
+			if err != nil {
+				return nil, err
+			}
+			w.Oldest = f.Raised
+			all[target] = w
+		}
+	}
+	return all, nil
+}
+
+// storedFlag is a flag with its sequence in the stream.
+type storedFlag struct {
+	Flag
+	seq uint64
+}
+
+// flagsOf reads up to n flags of a target from the stream, from the sequence after on, in the
+// order in which they were raised.
+func flagsOf(ctx context.Context, js jetstream.JetStream, class, kind, target string, after uint64, n int) func(func(storedFlag, error) bool) {
+	return func(yield func(storedFlag, error) bool) {
+		msgs, err := jetstreamext.GetBatch(ctx, js, streams.Flags, n, jetstreamext.GetBatchSeq(after+1),
+			jetstreamext.GetBatchSubject(streams.StoredFlags("*", class, kind, target)))
+		if err != nil {
+			yield(storedFlag{}, fmt.Errorf("read the flags of %s %s: %w", kind, target, err))
+			return
+		}
+		for m, err := range msgs {
+			if errors.Is(err, jetstreamext.ErrNoMessages) {
+				return
+			}
+			var f Flag
+			if err == nil {
+				f, _, err = parseFlag(m.Subject, m.Data)
+			}
+			if err != nil {
+				yield(storedFlag{}, fmt.Errorf("read the flags of %s %s: %w", kind, target, err))
+				return
+			}
+			if !yield(storedFlag{f, m.Sequence}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// refill is the outcome of one look for flags that the lane does not hold.
+type refill struct {
+	lane   *lane
+	raised int
+	cursor map[string]uint64 // where to go on, by class; 0 after the end was reached
+	whole  bool              // the look began at the start and reached the end
+	err    error
+}
+
+const (
+	// lowWater is the part of its queue below which a lane fetches more.
+	lowWater = 4
+	// refillTimeout bounds one look.
+	refillTimeout = 20 * time.Second
+	// refillPause is how long to wait after a look that failed, and for the flags of one that
+	// did not: their delivery is a matter of milliseconds.
+	refillPause = 5 * time.Second
+)
+
+// refill fetches flags of the lane's target that wait in the stream: it raises them again, and
+// the consumer delivers them at once, whatever delay they were handed back with. Express ones
+// come first, then the oldest. A target that is to be probed gets one.
+func (e *Engine) refill(l *lane, now time.Time) {
+	if !l.away || l.refilling || l.limits.Paused || l.breaker.open(now) || l.running > 0 && !l.breaker.closed() {
+		return
+	}
+	held := len(l.items)
+	if now.Before(l.expectedBy) {
+		held += max(l.expected, 0)
+	}
+	n := l.limits.Queue - held
+	if !l.breaker.closed() {
+		n = 1 - held
+	} else if held > l.limits.Queue/lowWater {
+		return
+	}
+	if n <= 0 {
+		return
+	}
+	l.refilling = true
+	l.expected = 0 // counts down from here, so that what comes before the look ends is not missed
+	skip := make(map[string]bool, len(l.items))
+	for key := range l.items {
+		skip[key] = true
+	}
+	for key, f := range l.failing {
+		if now.Before(f.until) {
+			skip[key] = true
+		}
+	}
+	r := refill{lane: l, cursor: map[string]uint64{}, whole: true}
+	for class, after := range l.cursor {
+		r.cursor[class] = after
+	}
+	e.others.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), refillTimeout)
+		defer cancel()
+		r.err = e.look(ctx, &r, n, skip)
+		select {
+		case e.refilled <- r:
+		case <-e.stopped:
+		}
+	})
+}
+
+// look reads up to n flags, past those to skip, and raises them again.
+func (e *Engine) look(ctx context.Context, r *refill, n int, skip map[string]bool) error {
+	var found []Flag
+	for _, class := range []string{streams.Express, streams.Normal} {
+		ask := n - len(found) + len(skip)
+		read, after := 0, r.cursor[class]
+		r.whole = r.whole && after == 0
+		if len(found) >= n {
+			r.whole = false
+			continue
+		}
+		for f, err := range flagsOf(ctx, e.js, class, e.opts.Kind, r.lane.target, after, ask) {
+			if err != nil {
+				return err
+			}
+			read++
+			after = f.seq
+			if !skip[f.Key] {
+				skip[f.Key] = true
+				found = append(found, f.Flag)
+			}
+			if len(found) == n {
+				break
+			}
+		}
+		if read < ask && len(found) < n {
+			after = 0
+		} else {
+			r.whole = false
+		}
+		r.cursor[class] = after
+	}
+	r.raised = len(found)
+	return Raise(ctx, e.js, found)
+}
+
+func (e *Engine) finishRefill(r refill) {
+	l := r.lane
+	l.refilling = false
+	if r.err != nil {
+		e.log.Warn().Err(r.err).Str("target", l.target).Msg("waiting flags not fetched, will be retried")
+		time.AfterFunc(jitter(refillPause), func() { e.send(wake{target: l.target}) })
+		return
+	}
+	l.cursor = r.cursor
+	e.metrics.refetched.Add(float64(r.raised))
+	if r.whole && r.raised == 0 {
+		l.away = false
+	}
+	l.expected += r.raised
+	l.expectedBy = time.Now().Add(refillPause)
+	if l.expected > 0 {
+		time.AfterFunc(refillPause, func() { e.send(wake{target: l.target}) })
+	}
+	e.pump(l)
+}
+
+const (
+	// patrolFirst and patrolEvery are when the engine compares what waits in the stream with
+	// what its lanes know of.
+	patrolFirst = 2 * time.Second
+	patrolEvery = 2 * time.Minute
+)
+
+// patrol finds flags that nobody works on: those that an earlier process handed back before it
+// ended, and any that a consumer has lost sight of.
+func (e *Engine) patrol(ctx context.Context) {
+	for pause := patrolFirst; ; pause = patrolEvery {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(jitter(pause)):
+		}
+		waiting, err := CountWaiting(ctx, e.js, e.opts.Kind)
+		if err != nil {
+			if ctx.Err() == nil {
+				e.log.Warn().Err(err).Msg("patrol failed, will be repeated")
+			}
+			continue
+		}
+		select {
+		case e.waiting <- waiting:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// compare makes lanes look for flags that wait although the lane holds fewer.
+func (e *Engine) compare(waiting map[string]Waiting) {
+	for target, w := range waiting {
+		l := e.lane(target)
+		if w.Flags > len(l.items) && !l.away {
+			l.away = true
+			e.pump(l)
+		}
+	}
+}
