@@ -54,6 +54,9 @@ type Article struct {
 	// title, address and selections, but not its content.
 	Withdrawal *events.BulletinWithdrawal `json:"withdrawal,omitempty"`
 
+	// Expired says that Loa itself withdrew the article, at the time that the CMS had set.
+	Expired bool `json:"expired,omitempty"`
+
 	// Accepted is when this version entered the log.
 	Accepted time.Time `json:"accepted"`
 
@@ -102,8 +105,9 @@ type Image struct {
 	// until a document is made for somebody, who is given an absolute address.
 	Original   events.Rendition   `json:"original,omitzero"`
 	Renditions []events.Rendition `json:"renditions,omitempty"`
-	// Fault says why the picture is missing.
-	Fault string `json:"fault,omitempty"`
+	// Fault says why the picture is missing; Pending, that it is still being tried.
+	Fault   string `json:"fault,omitempty"`
+	Pending bool   `json:"pending,omitempty"`
 }
 
 // Stored reports whether the picture is in the object store.

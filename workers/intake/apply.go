@@ -1,0 +1,110 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/internal/objects"
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+// apply makes an event the article's newest version, unless the article has got there already.
+func (in *Intake) apply(ctx context.Context, key streams.Key, ev events.Event) (outcomeKind, error) {
+	for {
+		cur, err := in.current(ctx, key)
+		if err != nil {
+			return "", err
+		}
+		kind, err := standing(cur.Article, ev)
+		if err != nil || kind == older {
+			return kind, err
+		}
+		if kind == duplicate {
+			// A crash may have come between the log and what follows from it.
+			return duplicate, in.settle(ctx, cur)
+		}
+		next, err := in.build(ctx, cur.Article, ev)
+		if err != nil {
+			return "", err
+		}
+		seq, err := in.log.Put(ctx, next, cur.Seq)
+		if errors.Is(err, streams.ErrConflict) {
+			continue // another process wrote a version: it decides anew what this one is worth
+		}
+		if err != nil {
+			return "", err
+		}
+		return applied, in.settle(ctx, streams.Entry{Article: next, Key: key, Seq: seq})
+	}
+}
+
+// current is the article as the log has it; its Article is nil if there is none.
+func (in *Intake) current(ctx context.Context, key streams.Key) (streams.Entry, error) {
+	e, err := in.log.Latest(ctx, key)
+	if errors.Is(err, streams.ErrNotFound) {
+		return streams.Entry{Key: key}, nil
+	}
+	return e, err
+}
+
+// standing compares an event with the article as it is: [applied] says that it is to be.
+func standing(cur *article.Article, ev events.Event) (outcomeKind, error) {
+	switch {
+	case cur == nil || ev.Version() > cur.Number:
+		return applied, nil
+	case ev.Version() < cur.Number:
+		return older, nil
+	case slices.Contains(cur.Digests, ev.Digest):
+		return duplicate, nil
+	case ev.Withdrawal != nil && (cur.Live() || cur.Expired):
+		// The withdrawal names the version that it withdraws. Nobody can mean anything else by
+		// it, and a notice that stays up does harm.
+		return applied, nil
+	case ev.Article != nil && !cur.Live() && !cur.Expired:
+		return older, nil // the version that was withdrawn, come late
+	}
+	return "", &refusal{reason: fmt.Sprintf("/data/version: got %d again with other content, expected a greater version for every change", ev.Version())}
+}
+
+// settle makes everything beside the log agree with a version of it: the copy in the object
+// store, the article's expiry, the retry of missing pictures.
+func (in *Intake) settle(ctx context.Context, e streams.Entry) error {
+	if err := in.copyToStore(ctx, e); err != nil {
+		return err
+	}
+	if e.Live() && e.ExpiresAt != nil {
+		if err := in.schedule.Set(ctx, streams.Expiry, e.Key, *e.ExpiresAt, nil); err != nil {
+			return err
+		}
+	}
+	if e.Live() && len(pending(e.Article)) > 0 {
+		return in.schedule.Set(ctx, streams.Pictures, e.Key, time.Now().Add(in.opts.PicturePauses[0]), attemptHeader(1))
+	}
+	return nil
+}
+
+// copyToStore writes the article's JSON. Two processes that write two versions of one article
+// may do so in the wrong order; so each looks, when it has written, whether that is still the
+// log's version, and writes the newer one if not.
+func (in *Intake) copyToStore(ctx context.Context, e streams.Entry) error {
+	for {
+		data, err := e.Encode()
+		if err != nil {
+			return err
+		}
+		_, err = in.opts.Objects.Put(ctx, e.Key.Object(), data, objects.Meta{ContentType: "application/json", CacheControl: "no-cache"})
+		if err != nil {
+			return fmt.Errorf("store article %s: %w", e.Key, err)
+		}
+		latest, err := in.log.Latest(ctx, e.Key)
+		if err != nil || latest.Seq <= e.Seq {
+			return err
+		}
+		e = latest
+	}
+}

@@ -1,0 +1,301 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/internal/objects"
+)
+
+const (
+	defaultLanguage = "vi"
+	defaultUrgency  = 5 // IPTC: normal
+
+	// Lengths of text fields, in characters. The contract bounds them too; these hold whatever
+	// Unicode normalisation made of them.
+	maxTitle   = 500
+	maxSummary = 2000
+	maxLine    = 1000
+	maxNote    = 5000
+
+	// picturesAtOnce is how many of one article's pictures are fetched at the same time.
+	picturesAtOnce = 6
+	// maxBodyPictures bounds the pictures of one article that only its body names.
+	maxBodyPictures = 50
+)
+
+// build makes the article's next version of an event; cur is the one before it, or nil.
+func (in *Intake) build(ctx context.Context, cur *article.Article, ev events.Event) (*article.Article, error) {
+	var next *article.Article
+	var err error
+	if ev.Withdrawal != nil {
+		next = withdrawn(cur, ev)
+	} else if next, err = in.published(ctx, ev); err != nil {
+		return nil, err
+	}
+	next.GUID = article.NewGUID(next.Site, next.ID)
+	next.Accepted = time.Now().UTC().Truncate(time.Millisecond)
+	next.Number, next.Revision, next.Digests = ev.Version(), 0, []string{ev.Digest}
+	if cur != nil {
+		next.GUID = cur.GUID // fixed at first publication, however it was made then
+		next.Ever = cur.Ever
+		if cur.Number == ev.Version() {
+			next.Revision = cur.Revision + 1
+			next.Digests = append(slices.Clone(cur.Digests), ev.Digest)
+		}
+		if !next.Accepted.After(cur.Accepted) { // clocks go back
+			next.Accepted = cur.Accepted.Add(time.Millisecond)
+		}
+	}
+	next.Ever = remember(next.Ever, next)
+	if next.Live() && next.ExpiresAt != nil && !next.ExpiresAt.After(time.Now()) {
+		expire(next)
+	}
+	return next, nil
+}
+
+// published makes an article of a snapshot.
+func (in *Intake) published(ctx context.Context, ev events.Event) (*article.Article, error) {
+	s := ev.Article
+	a := &article.Article{
+		Site: s.Site, ID: s.ID, Status: events.StatusLive,
+		URL: s.URL, Title: article.Text(s.Title, maxTitle), Summary: article.Text(s.Summary, maxSummary),
+		Language: s.Language, Urgency: s.Urgency, Published: s.Published, Updated: s.Published,
+		ExpiresAt: s.ExpiresAt, Correction: article.Text(s.Correction, maxSummary),
+	}
+	if a.Language == "" {
+		a.Language = defaultLanguage
+	}
+	if a.Urgency == 0 {
+		a.Urgency = defaultUrgency
+	}
+	if s.Updated != nil {
+		a.Updated = *s.Updated
+	}
+	for _, au := range s.Authors {
+		a.Authors = append(a.Authors, events.Author{Name: line(au.Name), Email: au.Email, URL: au.URL})
+	}
+	for _, c := range s.Categories {
+		c.Label = line(c.Label)
+		if c.Label == "" {
+			c.Label = c.ID
+		}
+		a.Categories = append(a.Categories, c)
+	}
+	for _, t := range s.Tags {
+		if t = line(t); t != "" && !slices.Contains(a.Tags, t) {
+			a.Tags = append(a.Tags, t)
+		}
+	}
+	if s.Source != nil {
+		a.Source = &events.Source{Name: line(s.Source.Name), URL: s.Source.URL}
+	}
+	for _, p := range s.Places {
+		p.Name, p.Code = line(p.Name), line(p.Code)
+		a.Places = append(a.Places, p)
+	}
+	if s.Rights != nil {
+		a.Rights = &events.Rights{Copyright: article.Text(s.Rights.Copyright, maxNote), UsageTerms: article.Text(s.Rights.UsageTerms, maxNote)}
+	}
+	for _, f := range s.Attachments {
+		f.Title = line(f.Title)
+		a.Attachments = append(a.Attachments, f)
+	}
+	base, err := url.Parse(s.URL)
+	if err != nil {
+		return nil, &refusal{reason: fmt.Sprintf("/data/url: %v", err)}
+	}
+	wanted := wantedPictures(s, base)
+	if a.Images, err = in.storePictures(ctx, wanted); err != nil {
+		return nil, err
+	}
+	if a.Body, err = rewrite(s.Body, base, a.Images, false); err != nil {
+		return nil, err
+	}
+	if a.Summary == "" {
+		a.Summary = article.Summary(a.Body, article.SummaryLength)
+	}
+	return a, nil
+}
+
+func line(s string) string { return article.Text(s, maxLine) }
+
+// withdrawn makes the version that takes an article back. Of what it was, only what leads to it
+// remains: readers who have it must learn what to remove.
+func withdrawn(cur *article.Article, ev events.Event) *article.Article {
+	w := ev.Withdrawal
+	a := &article.Article{Site: w.Site, ID: w.ID, Language: defaultLanguage, Urgency: defaultUrgency,
+		Published: w.WithdrawnAt, Title: w.ID}
+	if cur != nil {
+		a = husk(cur)
+	}
+	a.Status = events.StatusWithdrawn
+	a.Updated = w.WithdrawnAt
+	a.Expired = false
+	a.Withdrawal = &events.BulletinWithdrawal{Reason: article.Text(w.Reason, maxSummary), RedirectURL: w.RedirectURL, WithdrawnAt: w.WithdrawnAt}
+	return a
+}
+
+// husk is an article without its content.
+func husk(cur *article.Article) *article.Article {
+	return &article.Article{GUID: cur.GUID, Site: cur.Site, ID: cur.ID, Version: cur.Version, Digests: cur.Digests,
+		URL: cur.URL, Title: cur.Title, Language: cur.Language, Categories: cur.Categories, Tags: cur.Tags, Urgency: cur.Urgency,
+		Published: cur.Published, Updated: cur.Updated, Accepted: cur.Accepted, ExpiresAt: cur.ExpiresAt, Ever: cur.Ever}
+}
+
+// expire turns an article into one that has been withdrawn because its time is over.
+func expire(a *article.Article) {
+	at := *a.ExpiresAt
+	*a = *husk(a)
+	a.Status, a.Expired = events.StatusWithdrawn, true
+	a.Updated = at
+	a.Withdrawal = &events.BulletinWithdrawal{Reason: "Hết thời hạn đăng tải", WithdrawnAt: at}
+}
+
+// remember adds an article's selections to those that it ever had.
+func remember(ever article.Selections, a *article.Article) article.Selections {
+	with := func(list []string, more ...string) []string {
+		all := append(slices.Clone(list), more...)
+		slices.Sort(all)
+		return slices.Compact(all)
+	}
+	for _, c := range a.Categories {
+		ever.Categories = with(ever.Categories, c.ID)
+	}
+	ever.Tags = with(ever.Tags, a.Tags...)
+	ever.Languages = with(ever.Languages, a.Language)
+	if ever.Urgency == 0 || a.Urgency < ever.Urgency {
+		ever.Urgency = a.Urgency
+	}
+	return ever
+}
+
+// wantedPictures are those that the snapshot lists, with absolute addresses, and those that
+// only its body shows.
+func wantedPictures(s *events.Article, base *url.URL) []events.Image {
+	wanted := make([]events.Image, 0, len(s.Images))
+	known := map[string]bool{}
+	for _, img := range s.Images {
+		if abs, ok := article.ResolveLink(base, img.URL); ok && img.URL != "" {
+			img.URL = abs
+		}
+		img.Alt, img.Caption, img.Credit = line(img.Alt), article.Text(img.Caption, maxSummary), line(img.Credit)
+		wanted = append(wanted, img)
+		known[img.URL] = true
+	}
+	if !strings.Contains(s.Body, "<") {
+		return wanted
+	}
+	inBody := 0
+	// The error comes again when the body is rewritten, with what is known by then.
+	_, _ = article.Sanitise(s.Body, article.SanitiseOptions{Base: base, Image: func(src string) (article.Picture, bool) {
+		if !known[src] && inBody < maxBodyPictures && !strings.HasPrefix(src, "cid:") {
+			known[src] = true
+			inBody++
+			wanted = append(wanted, events.Image{URL: src, Role: events.RoleInline})
+		}
+		return article.Picture{}, false
+	}})
+	return wanted
+}
+
+// storePictures stores an article's pictures, at most until the deadline. Those that cannot be
+// had do not hold it back: they are listed with what went wrong. Only the object store's own
+// fault is an error.
+func (in *Intake) storePictures(ctx context.Context, wanted []events.Image) ([]article.Image, error) {
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	limited, cancel := context.WithTimeout(ctx, in.opts.PicturesDeadline)
+	defer cancel()
+	stored := make([]article.Image, len(wanted))
+	var group errgroup.Group
+	group.SetLimit(picturesAtOnce)
+	for i, img := range wanted {
+		group.Go(func() error {
+			var err error
+			stored[i], err = in.opts.Pictures.Store(limited, img)
+			if err == nil {
+				return nil
+			}
+			if errors.Is(err, objects.ErrUnavailable) && limited.Err() == nil {
+				return fmt.Errorf("store picture %s: %w", name(img), err)
+			}
+			stored[i] = article.Image{Image: img, Fault: err.Error()}
+			stored[i].Data = nil
+			// A picture that came inside the event is not kept anywhere else.
+			stored[i].Pending = img.URL != "" && !in.opts.Pictures.Permanent(err)
+			in.opts.Log.Warn().Err(err).Str("image", name(img)).Bool("retry", stored[i].Pending).Msg("picture not stored")
+			return nil
+		})
+	}
+	return stored, group.Wait()
+}
+
+func name(img events.Image) string {
+	if img.URL != "" {
+		return img.URL
+	}
+	return "cid:" + img.ContentID
+}
+
+// rewrite sanitises a body and makes it show the stored pictures. With again, it is one that
+// went through this before.
+func rewrite(body string, base *url.URL, images []article.Image, again bool) (string, error) {
+	pictures := map[string]article.Picture{}
+	for _, img := range images {
+		if !img.Stored() {
+			continue
+		}
+		p := picture(img)
+		if img.URL != "" {
+			pictures[img.URL] = p
+		}
+		if img.ContentID != "" {
+			pictures["cid:"+img.ContentID] = p
+		}
+	}
+	out, err := article.Sanitise(body, article.SanitiseOptions{Base: base, Stored: again, Image: func(src string) (article.Picture, bool) {
+		p, ok := pictures[src]
+		return p, ok
+	}})
+	if err != nil {
+		return "", &refusal{reason: "/data/body: " + err.Error()}
+	}
+	return out, nil
+}
+
+// bodySizes tells browsers how wide a body shows its pictures.
+const bodySizes = "(max-width: 680px) 100vw, 640px"
+
+// picture is a stored picture as a body shows it: JPEG, which every reader takes, in the
+// widths that there are.
+func picture(img article.Image) article.Picture {
+	p := article.Picture{Src: img.Original.URL, Width: img.Original.Width, Height: img.Original.Height, Alt: img.Alt}
+	var set []string
+	for _, r := range img.Renditions {
+		if r.MediaType != "image/jpeg" {
+			continue
+		}
+		set = append(set, fmt.Sprintf("%s %dw", r.URL, r.Width))
+		if len(set) == 1 || r.Width <= bodyWidth {
+			p.Src, p.Width, p.Height = r.URL, r.Width, r.Height
+		}
+	}
+	if len(set) > 1 {
+		p.SrcSet, p.Sizes = strings.Join(set, ", "), bodySizes
+	}
+	return p
+}
+
+// bodyWidth is how wide, in pixels, the picture is that a body shows where srcset is unknown.
+const bodyWidth = 640

@@ -1,0 +1,188 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+// embargo schedules an event for the end of its embargo. Until then the article stays as it is.
+// Of several embargoed versions the newest waits.
+func (in *Intake) embargo(ctx context.Context, key streams.Key, ev events.Event, m jetstream.Msg) (outcomeKind, error) {
+	for {
+		cur, err := in.current(ctx, key)
+		if err != nil {
+			return "", err
+		}
+		if kind, err := standing(cur.Article, ev); err != nil || kind != applied {
+			return kind, err
+		}
+		waiting, err := in.schedule.Waiting(ctx, streams.Embargo, key)
+		if err != nil {
+			return "", err
+		}
+		var last uint64
+		if waiting != nil {
+			last = waiting.Seq
+			// What waits was parsed before it was scheduled.
+			if other, err := events.Parse(waiting.Header, waiting.Data); err == nil && other.Version() >= ev.Version() {
+				switch {
+				case other.Version() > ev.Version():
+					return older, nil
+				case other.Digest == ev.Digest:
+					return duplicate, nil
+				}
+				return "", &refusal{reason: fmt.Sprintf("/data/version: got %d again with other content, expected a greater version for every change; the first waits for its embargo to end", ev.Version())}
+			}
+		}
+		err = in.schedule.At(ctx, streams.Embargo, key, *ev.Article.EmbargoUntil, m.Headers(), m.Data(), last)
+		if !errors.Is(err, streams.ErrConflict) {
+			return scheduled, err
+		}
+	}
+}
+
+// expire withdraws an article whose time is over. The article decides, not the message: its
+// newest version may have another expiry, or none.
+func (in *Intake) expire(ctx context.Context, key streams.Key) (outcomeKind, error) {
+	return in.revise(ctx, key, func(_ context.Context, a *article.Article) (bool, error) {
+		if !a.Live() || a.ExpiresAt == nil || a.ExpiresAt.After(time.Now()) {
+			return false, nil
+		}
+		expire(a)
+		return true, nil
+	})
+}
+
+// revise writes a version of the article that Loa itself makes, if change says that there is
+// one; it may be called again, if the article is written by another meanwhile.
+func (in *Intake) revise(ctx context.Context, key streams.Key, change func(context.Context, *article.Article) (bool, error)) (outcomeKind, error) {
+	for {
+		cur, err := in.log.Latest(ctx, key)
+		if errors.Is(err, streams.ErrNotFound) {
+			return noChange, nil
+		}
+		if err != nil {
+			return "", err
+		}
+		next := *cur.Article
+		changed, err := change(ctx, &next)
+		if err != nil {
+			return "", err
+		}
+		if !changed {
+			// An interrupted settling is completed here too.
+			return noChange, in.settleUnchanged(ctx, cur)
+		}
+		next.Revision++
+		next.Accepted = time.Now().UTC().Truncate(time.Millisecond)
+		if !next.Accepted.After(cur.Accepted) {
+			next.Accepted = cur.Accepted.Add(time.Millisecond)
+		}
+		seq, err := in.log.Put(ctx, &next, cur.Seq)
+		if errors.Is(err, streams.ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		return applied, in.copyToStore(ctx, streams.Entry{Article: &next, Key: key, Seq: seq})
+	}
+}
+
+// settleUnchanged completes what belongs to a version that needs no change now: the copy in
+// the object store, and an expiry that lies ahead.
+func (in *Intake) settleUnchanged(ctx context.Context, e streams.Entry) error {
+	if err := in.copyToStore(ctx, e); err != nil {
+		return err
+	}
+	if e.Live() && e.ExpiresAt != nil {
+		return in.schedule.Set(ctx, streams.Expiry, e.Key, *e.ExpiresAt, nil)
+	}
+	return nil
+}
+
+// attempt is the header that counts the attempts at an article's missing pictures.
+const attempt = "Loa-Attempt"
+
+func attemptHeader(n int) nats.Header { return nats.Header{attempt: {strconv.Itoa(n)}} }
+
+// pending are the pictures that may come yet.
+func pending(a *article.Article) (missing []int) {
+	for i := range a.Images {
+		if a.Images[i].Pending {
+			missing = append(missing, i)
+		}
+	}
+	return missing
+}
+
+// retryPictures tries an article's missing pictures again. Those that come make a new version;
+// for the rest another attempt is scheduled, and after the last they are set aside.
+func (in *Intake) retryPictures(ctx context.Context, key streams.Key, header nats.Header) (outcomeKind, error) {
+	var missing []int
+	var left []string
+	kind, err := in.revise(ctx, key, func(ctx context.Context, a *article.Article) (bool, error) {
+		missing, left = pending(a), nil
+		if !a.Live() || len(missing) == 0 {
+			missing = nil
+			return false, nil
+		}
+		return in.fillIn(ctx, a, missing, &left)
+	})
+	if err != nil || len(left) == 0 {
+		return kind, err
+	}
+	n, err := strconv.Atoi(header.Get(attempt))
+	if err != nil || n < 1 {
+		n = 0 // a person's retry begins anew
+	}
+	if n >= len(in.opts.PicturePauses) {
+		return "", &refusal{reason: fmt.Sprintf("%d pictures could not be had in %d attempts", len(left), n), faults: left}
+	}
+	return kind, in.schedule.Set(ctx, streams.Pictures, key, time.Now().Add(in.opts.PicturePauses[n]), attemptHeader(n+1))
+}
+
+// fillIn stores the missing pictures that can be had now, and puts them into the body. It
+// reports whether the article changed; left tells of those that are still missing.
+func (in *Intake) fillIn(ctx context.Context, a *article.Article, missing []int, left *[]string) (bool, error) {
+	wanted := make([]events.Image, len(missing))
+	for i, at := range missing {
+		wanted[i] = a.Images[at].Image
+	}
+	got, err := in.storePictures(ctx, wanted)
+	if err != nil {
+		return false, err
+	}
+	a.Images = slices.Clone(a.Images)
+	changed := false
+	for i, at := range missing {
+		if got[i].Pending {
+			*left = append(*left, name(got[i].Image)+": "+got[i].Fault)
+			continue
+		}
+		// It came, or it never will.
+		a.Images[at] = got[i]
+		changed = true
+	}
+	if !changed {
+		return false, nil
+	}
+	base, err := url.Parse(a.URL)
+	if err != nil {
+		return false, &refusal{reason: fmt.Sprintf("article's address %q: %v", a.URL, err)}
+	}
+	a.Body, err = rewrite(a.Body, base, a.Images, true)
+	return true, err
+}

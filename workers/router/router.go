@@ -1,0 +1,206 @@
+// Package router raises flags: it reads the log's new versions, asks which targets each
+// concerns, and marks them as possibly behind.
+//
+//	ARTICLES ──▶ router ──▶ FLAGS
+//
+// It decides nothing about what a target shows; that is found out when the flag is taken, from
+// the article as it is then. So routing a version twice, or one that has been replaced since, is
+// harmless.
+package router
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/loa-syndication/loa/internal/reconcile"
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+// Concerned names the targets of one kind that a version of an article concerns: those that
+// are to show it, and those that may hold a former version.
+type Concerned func(ctx context.Context, e streams.Entry) ([]string, error)
+
+// Options of a router.
+type Options struct {
+	JS jetstream.JetStream
+	// Kinds are the kinds of target there are, each with its way to find those concerned.
+	Kinds   map[string]Concerned
+	Log     zerolog.Logger
+	Metrics prometheus.Registerer // nil: none
+}
+
+// Router raises flags for the log's new versions.
+type Router struct {
+	opts Options
+
+	routed  prometheus.Counter
+	raised  *prometheus.CounterVec
+	failed  prometheus.Counter
+	seconds prometheus.Histogram
+}
+
+const (
+	// batchArticles is how many versions are routed together: their flags share atomic
+	// batches, which are cheap only when they are large.
+	batchArticles = 200
+	// retryFirst and retryMost bound the pauses before a version that could not be routed is
+	// tried again.
+	retryFirst = time.Second
+	retryMost  = time.Minute
+	// routeTimeout bounds the routing of one batch; the messages are given out again after
+	// [streams.AckWait].
+	routeTimeout = 45 * time.Second
+)
+
+// New prepares a router; [Router.Run] runs it.
+func New(o Options) (*Router, error) {
+	r := &Router{
+		opts: o,
+		routed: prometheus.NewCounter(prometheus.CounterOpts{Name: "loa_router_versions_total",
+			Help: "Versions of articles whose targets were flagged."}),
+		raised: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "loa_router_flags_total",
+			Help: "Flags raised, by kind of target."}, []string{"kind"}),
+		failed: prometheus.NewCounter(prometheus.CounterOpts{Name: "loa_router_failed_total",
+			Help: "Versions that could not be routed, and are tried again."}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "loa_router_seconds",
+			Help: "Duration of the routing of one batch of versions.", Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 10)}),
+	}
+	if o.Metrics != nil {
+		for _, c := range []prometheus.Collector{r.routed, r.raised, r.failed, r.seconds} {
+			if err := o.Metrics.Register(c); err != nil {
+				return nil, fmt.Errorf("register the router's metrics: %w", err)
+			}
+		}
+	}
+	return r, nil
+}
+
+// Run routes until ctx ends. What it has begun then, it finishes.
+func (r *Router) Run(ctx context.Context) error {
+	consumer, err := streams.RouterConsumer(ctx, r.opts.JS)
+	if err != nil {
+		return err
+	}
+	msgs := make(chan jetstream.Msg, batchArticles)
+	cc, err := consumer.Consume(func(m jetstream.Msg) {
+		select {
+		case msgs <- m:
+		case <-ctx.Done():
+			_ = m.Nak()
+		}
+	}, jetstream.PullMaxMessages(2*batchArticles))
+	if err != nil {
+		return fmt.Errorf("read the log: %w", err)
+	}
+	defer func() {
+		cc.Stop()
+		<-cc.Closed()
+		for len(msgs) > 0 {
+			_ = (<-msgs).Nak()
+		}
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case m := <-msgs:
+			r.route(context.WithoutCancel(ctx), gather(m, msgs))
+		}
+	}
+}
+
+// gather takes what has arrived beside m; it waits for nothing.
+func gather(m jetstream.Msg, msgs <-chan jetstream.Msg) []jetstream.Msg {
+	batch := []jetstream.Msg{m}
+	for len(batch) < batchArticles {
+		select {
+		case m := <-msgs:
+			batch = append(batch, m)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// route flags the targets of a batch of versions, and acknowledges those whose flags are stored.
+func (r *Router) route(ctx context.Context, batch []jetstream.Msg) {
+	ctx, cancel := context.WithTimeout(ctx, routeTimeout)
+	defer cancel()
+	began := time.Now()
+	var flags []reconcile.Flag
+	var done []jetstream.Msg
+	for _, m := range batch {
+		raised, err := r.flags(ctx, m)
+		if err != nil {
+			r.retry(m, err)
+			continue
+		}
+		flags = append(flags, raised...)
+		done = append(done, m)
+	}
+	if err := reconcile.Raise(ctx, r.opts.JS, flags); err != nil {
+		for _, m := range done {
+			r.retry(m, err)
+		}
+		return
+	}
+	for _, f := range flags {
+		r.raised.WithLabelValues(f.Kind).Inc()
+	}
+	for _, m := range done {
+		_ = m.Ack() // if it is lost the version is routed again
+	}
+	r.routed.Add(float64(len(done)))
+	r.seconds.Observe(time.Since(began).Seconds())
+}
+
+// flags are those that one version raises.
+func (r *Router) flags(ctx context.Context, m jetstream.Msg) ([]reconcile.Flag, error) {
+	e, err := streams.ReadEntry(m)
+	if err != nil {
+		return nil, err
+	}
+	var flags []reconcile.Flag
+	for kind, concerned := range r.opts.Kinds {
+		targets, err := concerned(ctx, e)
+		if err != nil {
+			return nil, fmt.Errorf("find the targets of kind %s for article %s: %w", kind, e.Key, err)
+		}
+		flags = append(flags, Flags(kind, targets, e)...)
+	}
+	return flags, nil
+}
+
+// Flags are those by which the targets learn of an article's version.
+func Flags(kind string, targets []string, e streams.Entry) []reconcile.Flag {
+	class := streams.Normal
+	if e.Express() {
+		class = streams.Express
+	}
+	flags := make([]reconcile.Flag, len(targets))
+	for i, t := range targets {
+		flags[i] = reconcile.Flag{Class: class, Kind: kind, Target: t, Key: string(e.Key), Seq: e.Seq}
+	}
+	return flags
+}
+
+// retry hands a version back. Nothing is ever given up here: a log entry that cannot be read
+// stays unacknowledged, and is said again and again.
+func (r *Router) retry(m jetstream.Msg, cause error) {
+	n := uint64(1)
+	if meta, err := m.Metadata(); err == nil {
+		n = meta.NumDelivered
+	}
+	pause := min(retryFirst<<min(n-1, 16), retryMost)
+	pause += time.Duration(rand.Int64N(int64(pause / 4)))
+	r.failed.Inc()
+	r.opts.Log.Error().Err(cause).Str("subject", m.Subject()).Dur("next", pause).Msg("version not routed, will be retried")
+	_ = m.NakWithDelay(pause)
+}
