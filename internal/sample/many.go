@@ -61,12 +61,9 @@ func one(i int, published time.Time) events.Article {
 // writer makes sentences of phrases.
 type writer struct{ *rand.Rand }
 
-const (
-	// bodyAtLeast is when a body has enough paragraphs, in bytes; no paragraph is long enough
-	// to take it past bodyAtMost together with the end.
-	bodyAtLeast = 3000
-	bodyAtMost  = 4096
-)
+// bodyAtLeast is when a body has enough paragraphs, in bytes; the last one and the end add
+// less than 1 KB.
+const bodyAtLeast = 3000
 
 func (w writer) body(t topic, place string, number int) string {
 	var b strings.Builder

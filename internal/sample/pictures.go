@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"io/fs"
 	"net/http"
 	"path"
@@ -79,8 +78,8 @@ var album = []Picture{
 // Pictures lists the city's pictures, without drawing them.
 func Pictures() []Picture { return append([]Picture(nil), album...) }
 
-// Draw gives the file of a picture: the same bytes at every call. It draws at the first one,
-// which takes up to a second, and must not be changed.
+// Draw gives the picture's file, the same bytes at every call; the caller must not change
+// them. The first call draws, which takes up to a second.
 func (p Picture) Draw() []byte { return p.draw() }
 
 // Draw gives the file of the picture called name, and its media type; no data when there is
@@ -151,4 +150,3 @@ func (f *pictureFile) Mode() fs.FileMode          { return 0o444 }
 func (f *pictureFile) ModTime() time.Time         { return Base }
 func (f *pictureFile) IsDir() bool                { return false }
 func (f *pictureFile) Sys() any                   { return nil }
-func (f *pictureFile) String() string             { return fmt.Sprintf("picture %s", f.name) }
