@@ -351,7 +351,7 @@ func TestAKeyThatIsRefusedHoldsNothingUpAndEndsAsADeadLetter(t *testing.T) {
 				t.Fatal(err)
 			}
 			var letters []streams.DeadLetter
-			for l, err := range dead.List(t.Context(), "portal") {
+			for l, err := range dead.List(t.Context(), "portal", "") {
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -108,11 +108,15 @@ func clip(s string, n int) string {
 // deadPage is how many dead letters are read at once.
 const deadPage = 100
 
-// List gives the dead letters of one stage, or of all (""), oldest first.
-func (d *Dead) List(ctx context.Context, stage string) iter.Seq2[DeadLetter, error] {
+// List gives the dead letters of one stage, or of all (""), oldest first; with key, those about
+// that alone.
+func (d *Dead) List(ctx context.Context, stage, key string) iter.Seq2[DeadLetter, error] {
 	filter := deadPrefix + ">"
 	if stage != "" {
 		filter = deadPrefix + stage + ".>"
+		if key != "" {
+			filter = deadPrefix + stage + "." + key
+		}
 	}
 	return func(yield func(DeadLetter, error) bool) {
 		for next := uint64(1); ; {

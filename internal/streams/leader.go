@@ -23,7 +23,7 @@ func leaderMsg(ctx context.Context, js jetstream.JetStream, stream, subject stri
 	if err != nil {
 		return nil, err
 	}
-	reply, err := js.Conn().RequestWithContext(ctx, js.Options().APIPrefix+"STREAM.MSG.GET."+stream, req)
+	reply, err := js.Conn().RequestWithContext(ctx, jetstream.DefaultAPIPrefix+"STREAM.MSG.GET."+stream, req)
 	if err != nil {
 		return nil, fmt.Errorf("ask the leader of %s: %w", stream, err)
 	}
