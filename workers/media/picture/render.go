@@ -50,14 +50,19 @@ type Rendition struct {
 //
 // A picture that cannot be decoded, or takes more than 20 s, gives a [*RefusedError]; when
 // ctx ends first, its error is returned.
-func (p *Picture) Render(ctx context.Context, widths []int) ([]Rendition, error) {
+func (p *Picture) Render(ctx context.Context, widths []int) (out []Rendition, err error) {
+	// Codecs have had faults in the past: a panic is a fault of the picture.
+	defer func() {
+		if r := recover(); r != nil {
+			out, err = nil, refused("%s cannot be decoded: %v", p.Format, r)
+		}
+	}()
 	img, err := p.decode(ctx)
 	if err != nil {
 		return nil, err
 	}
 	steps := fit(p.Width, widths)
 	slices.Reverse(steps) // each is made from the next greater one
-	var out []Rendition
 	for i, width := range steps {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -121,16 +126,12 @@ func (p *Picture) upright(img image.Image, width, height int) *image.NRGBA {
 // errSlow is the cause with which a decoding is ended by decodeTimeout.
 var errSlow = refused("decoding takes more than %v", decodeTimeout)
 
-// decode makes pixels of the cleaned original. Decoders have had faults in the past: a panic
-// is a fault of the picture.
-func (p *Picture) decode(parent context.Context) (img image.Image, err error) {
+// decode makes pixels of the cleaned original.
+func (p *Picture) decode(parent context.Context) (image.Image, error) {
 	ctx, cancel := context.WithTimeoutCause(parent, decodeTimeout, errSlow)
 	defer cancel()
-	defer func() {
-		if r := recover(); r != nil {
-			img, err = nil, refused("%s cannot be decoded: %v", p.Format, r)
-		}
-	}()
+	var img image.Image
+	var err error
 	r := &obedient{ctx: ctx, r: bytes.NewReader(p.Original)}
 	switch p.Format {
 	case JPEG:
