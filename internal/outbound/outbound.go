@@ -43,8 +43,8 @@ const (
 	// idleTimeout is shorter than the 60 s after which common servers close idle connections,
 	// so that a request seldom meets a connection that is being closed.
 	idleTimeout = 50 * time.Second
-	// maxIdle bounds the open connections to all hosts together.
-	maxIdle = 512
+	// maxIdleDefault bounds the idle connections to all hosts together.
+	maxIdleDefault = 512
 	// pingAfter and pingTimeout find dead HTTP/2 connections, which would otherwise be
 	// reused, and time out, again and again.
 	pingAfter   = 15 * time.Second
@@ -68,6 +68,8 @@ type Options struct {
 	TLS *tls.Config
 	// MaxConnsPerHost bounds connections to one host; 8 when 0.
 	MaxConnsPerHost int
+	// MaxIdleConns bounds the idle connections to all hosts together; 512 when 0.
+	MaxIdleConns int
 }
 
 // New makes a client. An address, URL or redirect that it refuses gives a [*RefusedError]
@@ -85,7 +87,7 @@ func New(o Options) *http.Client {
 		MaxResponseHeaderBytes: maxHeader,
 		MaxConnsPerHost:        cmp.Or(o.MaxConnsPerHost, maxConnsPerHostDefault),
 		MaxIdleConnsPerHost:    cmp.Or(o.MaxConnsPerHost, maxConnsPerHostDefault),
-		MaxIdleConns:           maxIdle,
+		MaxIdleConns:           cmp.Or(o.MaxIdleConns, maxIdleDefault),
 		IdleConnTimeout:        idleTimeout,
 		ForceAttemptHTTP2:      true, // off by default with a dialer of one's own
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},

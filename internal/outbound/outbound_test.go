@@ -3,9 +3,12 @@ package outbound
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -265,5 +268,26 @@ func TestReadBodyTakesExactlyTheLimit(t *testing.T) {
 	}
 	if _, err := ReadBody(strings.NewReader("123456"), 5); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("over the limit: %v", err)
+	}
+}
+
+func TestClientCertificatesRootsAndHTTP2AreUsed(t *testing.T) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%s with %d certificates", r.Proto, len(r.TLS.PeerCertificates))
+	}))
+	srv.EnableHTTP2 = true
+	srv.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+	own := &tls.Config{RootCAs: roots, Certificates: srv.TLS.Certificates}
+	body, _, err := get(t, client(t, Options{Allow: loopback, HTTPSOnly: true, TLS: own}), srv.URL)
+	if err != nil || string(body) != "HTTP/2.0 with 1 certificates" {
+		t.Errorf("got %q, %v", body, err)
+	}
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	if _, _, err := get(t, client(t, Options{Allow: loopback}), srv.URL); err == nil {
+		t.Error("a certificate of an unknown root passes")
 	}
 }
