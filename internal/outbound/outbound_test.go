@@ -276,6 +276,7 @@ func TestClientCertificatesRootsAndHTTP2AreUsed(t *testing.T) {
 		fmt.Fprintf(w, "%s with %d certificates", r.Proto, len(r.TLS.PeerCertificates))
 	}))
 	srv.EnableHTTP2 = true
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // the refused handshake below
 	srv.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
@@ -286,7 +287,6 @@ func TestClientCertificatesRootsAndHTTP2AreUsed(t *testing.T) {
 	if err != nil || string(body) != "HTTP/2.0 with 1 certificates" {
 		t.Errorf("got %q, %v", body, err)
 	}
-	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	if _, _, err := get(t, client(t, Options{Allow: loopback}), srv.URL); err == nil {
 		t.Error("a certificate of an unknown root passes")
 	}
