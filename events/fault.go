@@ -149,7 +149,7 @@ func show(v any) string {
 }
 
 var (
-	userinfo = regexp.MustCompile(`//[^/?#\s]*@`)
+	userinfo = regexp.MustCompile(`//\S*@`) // up to the last @: a password may hold a slash
 	urlQuery = regexp.MustCompile(`(://[^?#\s]*)\?[^#\s]*`)
 )
 

@@ -285,7 +285,7 @@ func TestFaultsAreNamedInPlainWords(t *testing.T) {
 		"blank title":            {set("title", " \t"), `/data/title: got " \t", expected text of 1 to 500 characters, not blank`},
 		"script address":         {set("url", "javascript:alert(1)"), `/data/url: got "javascript:alert(1)", expected ` + address},
 		"relative address":       {set("url", "/tin/1"), `/data/url: got "/tin/1", expected ` + address},
-		"password in address":    {set("url", "https://lan:mat-khau@hoamai.example.vn/?token=abc"), `/data/url: got "https://***@hoamai.example.vn/?***", expected ` + address},
+		"password in address":    {set("url", "https://lan:mat/khau@hoamai.example.vn/?token=abc"), `/data/url: got "https://***@hoamai.example.vn/?***", expected ` + address},
 		"image without source":   {image(map[string]any{"role": "lead"}), "/data/images/0: got neither, expected either url or data"},
 		"image with both":        {image(map[string]any{"role": "lead", "url": "https://a.vn/1.jpg", "data": "aGk="}), "/data/images/0: got both, expected either url or data"},
 		"image not base64":       {image(map[string]any{"role": "lead", "data": "***secret***"}), "/data/images/0/data: got 12 characters, expected a file in base64"},
