@@ -3,15 +3,19 @@ package events
 import "time"
 
 // Article is the snapshot of one article, as the CMS holds it: the data of a
-// [TypePublished] event. It is always whole; Loa never merges it with a former one.
+// [TypePublished] event. It is always whole; Loa never merges it with a former one. The limits
+// of every field are in the schema ([PublishedSchema]).
 type Article struct {
 	// Site is the permanent id of the publishing site, as in Loa's configuration.
 	Site string `json:"site"`
-	// ID is the article's id in the CMS: any text of at most 256 characters.
+	// ID is the article's id in the CMS: any text of at most 256 characters, without control
+	// characters. [Parse] gives it in Unicode's NFC.
 	ID string `json:"id"`
-	// Version grows with every change that the CMS makes, from 1. A withdrawal counts as a change.
+	// Version grows with every change that the CMS makes, from 1 to 2^53-1 (what every JSON
+	// reader holds exactly). A withdrawal counts as a change.
 	Version int64 `json:"version"`
-	// URL is the article's page on the site: absolute, http or https.
+	// URL is the article's page on the site: absolute, http or https, without a user name.
+	// [Parse] gives it, like every other address, percent-encoded to ASCII.
 	URL   string `json:"url"`
 	Title string `json:"title"`
 	// Summary is plain text. When empty, Loa takes the lede from Body.
@@ -30,7 +34,7 @@ type Article struct {
 	Updated *time.Time `json:"updated,omitempty"`
 	// EmbargoUntil keeps this version from being shown before that time.
 	EmbargoUntil *time.Time `json:"embargo_until,omitempty"`
-	// ExpiresAt withdraws the article at that time.
+	// ExpiresAt withdraws the article at that time. It lies after Published.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	// Correction is a note to readers, in plain text, of what this version puts right.
 	Correction  string       `json:"correction,omitempty"`
@@ -49,7 +53,8 @@ type Author struct {
 }
 
 // Category is a section of the site. Its ID names a feed and a filter; its Label is what
-// people read, and is the ID when empty.
+// people read, and is the ID when empty. An ID is of letters without accents, digits, hyphens
+// and underscores, at most 64.
 type Category struct {
 	ID    string `json:"id"`
 	Label string `json:"label,omitempty"`
