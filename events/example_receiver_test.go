@@ -1,0 +1,136 @@
+package events_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/loa-syndication/loa/events"
+)
+
+// A portal that keeps what it is told. Yours has a table in place of the map, and compares and
+// writes in one transaction.
+func ExampleHandler() {
+	secret := events.NewSecret() // as Loa's configuration has it for this portal
+	verifier, err := events.NewVerifier(secret)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	var mu sync.Mutex
+	articles := make(map[string]events.BulletinArticle)
+	portal := httptest.NewServer(events.Handler(verifier, func(ctx context.Context, b events.Bulletin) error {
+		switch b.Type {
+		case events.BulletinPublished, events.BulletinWithdrawn:
+		default:
+			return nil // a ping, or something of a newer Loa
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if held, ok := articles[b.Data.GUID]; ok && !b.Data.Newer(held) {
+			return nil // a repeat, or late: nothing to do, and all is well
+		}
+		articles[b.Data.GUID] = b.Data // a withdrawn one too, so that nothing older comes back
+		return nil
+	}))
+	defer portal.Close()
+
+	third := bulletin(3, events.StatusLive, "Lịch tiêm chủng tháng 12")
+	fourth := bulletin(4, events.StatusWithdrawn, "Lịch tiêm chủng tháng 12")
+	for _, b := range []events.Bulletin{third, fourth, fourth, third} { // repeated, and out of order
+		fmt.Println(push(portal.URL, secret, b))
+	}
+	for _, a := range articles {
+		fmt.Println(a.Title, a.Version, a.Status)
+	}
+	// Output:
+	// 204
+	// 204
+	// 204
+	// 204
+	// Lịch tiêm chủng tháng 12 4 withdrawn
+}
+
+// A receiver with an HTTP framework of its own needs the verifier alone.
+func ExampleVerifier_Verify() {
+	verifier, err := events.NewVerifier("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+	if err != nil {
+		log.Fatal(err)
+	}
+	verifier.Now = func() time.Time { return time.Unix(1614265330, 0) } // for this example's old signature
+
+	header := http.Header{}
+	header.Set("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek")
+	header.Set("webhook-timestamp", "1614265330")
+	header.Set("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=")
+
+	fmt.Println(verifier.Verify(header, []byte(`{"test": 2432232314}`)))
+	fmt.Println(verifier.Verify(header, []byte(`{"test": 0}`)))
+	// Output:
+	// <nil>
+	// no signature matches
+}
+
+func ExampleParseBulletin() {
+	b, err := events.ParseBulletin([]byte(`{
+		"type": "article.withdrawn",
+		"timestamp": "2026-12-05T02:00:01Z",
+		"data": {"guid": "urn:uuid:2c5ea4c0-4067-5a0b-8b1c-1d0f5f0f9a11", "version": 4, "status": "withdrawn",
+			"withdrawal": {"reason": "Đăng nhầm.", "withdrawn_at": "2026-12-05T09:00:00+07:00"}}
+	}`))
+	fmt.Println(b.Data.Version, b.Data.Withdrawal.Reason, err)
+	// Output: 4 Đăng nhầm. <nil>
+}
+
+// Signing is Loa's side; a portal's tests may want it.
+func ExampleSign() {
+	signature, err := events.Sign("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek",
+		time.Unix(1614265330, 0), []byte(`{"test": 2432232314}`))
+	fmt.Println(signature, err)
+	// Output: v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE= <nil>
+}
+
+func bulletin(version int64, status, title string) events.Bulletin {
+	b := events.Bulletin{Type: events.BulletinPublished, Timestamp: time.Now(), Data: events.BulletinArticle{
+		GUID: "urn:uuid:2c5ea4c0-4067-5a0b-8b1c-1d0f5f0f9a11", Site: "phuong-hoa-mai", ID: "2026-1142",
+		Version: version, Status: status, Title: title, URL: "https://hoamai.example.vn/tin/1",
+	}}
+	if status == events.StatusWithdrawn {
+		b.Type = events.BulletinWithdrawn
+	}
+	return b
+}
+
+// push does what Loa does.
+func push(url, secret string, b events.Bulletin) int {
+	body, err := json.Marshal(b)
+	if err != nil {
+		log.Fatal(err)
+	}
+	now, id := time.Now(), fmt.Sprintf("portal-article-%d", b.Data.Version)
+	signature, err := events.Sign(secret, id, now, body)
+	if err != nil {
+		log.Fatal(err)
+	}
+	r, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		log.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set(events.HeaderID, id)
+	r.Header.Set(events.HeaderTimestamp, strconv.FormatInt(now.Unix(), 10))
+	r.Header.Set(events.HeaderSignature, signature)
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		log.Fatal(err)
+	}
+	res.Body.Close()
+	return res.StatusCode
+}
