@@ -27,28 +27,42 @@ type Tree struct {
 	order []string
 }
 
+// Fault is what is wrong with one of the sites given to [New].
+type Fault struct {
+	// Index is the site's place among those given.
+	Index   int
+	problem string
+}
+
+func (f *Fault) Error() string { return f.problem }
+
 // New checks the sites and makes a tree of them: ids are unique, parents exist, nothing lies
-// under itself. All faults found are returned, joined.
+// under itself. All faults found are returned, joined; each is a *[Fault].
 func New(sites []Site) (*Tree, error) {
 	t := &Tree{sites: make(map[string]Site, len(sites))}
 	var faults []error
-	for _, s := range sites {
+	fault := func(i int, format string, args ...any) {
+		faults = append(faults, &Fault{i, fmt.Sprintf(format, args...)})
+	}
+	place := make([]int, 0, len(sites)) // of each site of t.order among sites
+	for i, s := range sites {
 		if _, twice := t.sites[s.ID]; twice {
-			faults = append(faults, fmt.Errorf("site %q is there twice", s.ID))
+			fault(i, "site %q is there twice", s.ID)
 			continue
 		}
 		t.sites[s.ID] = s
 		t.order = append(t.order, s.ID)
+		place = append(place, i)
 	}
-	for _, id := range t.order {
+	for n, id := range t.order {
 		if p := t.sites[id].Parent; p != "" {
 			if _, ok := t.sites[p]; !ok {
-				faults = append(faults, fmt.Errorf("site %q: parent %q is not a site", id, p))
+				fault(place[n], "site %q: parent %q is not a site", id, p)
 				continue
 			}
 		}
 		if chain := t.Ancestors(id); len(chain) > maxDepth {
-			faults = append(faults, fmt.Errorf("site %q lies under itself, or more than %d levels deep", id, maxDepth))
+			fault(place[n], "site %q lies under itself, or more than %d levels deep", id, maxDepth)
 		}
 	}
 	if len(faults) > 0 {
