@@ -1,0 +1,416 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/outbound"
+	"github.com/loa-syndication/loa/internal/site"
+)
+
+// Limits of settings, where a greater or lesser value can only be a mistake.
+const (
+	minGrace, maxGrace = time.Second, 10 * time.Minute
+	minTTL, maxTTL     = time.Minute, 24 * time.Hour
+	// maxPage is in entries: with full bodies such a feed has some megabytes.
+	maxPage = 500
+	// maxDeadline for pictures keeps an article from waiting longer than its readers would.
+	minDeadline, maxDeadline = time.Second, 10 * time.Minute
+	// Pictures' files: less than the smallest is no photograph, more than the largest is held
+	// in memory several times over.
+	minImage, maxImage Size = 64 << 10, 256 << 20
+	// maxPixels is a 200 megapixel camera's picture.
+	minPixels, maxPixels Count = 1 << 20, 200_000_000
+	minEvents            Size  = 16 << 20 // two of the largest events
+	// maxID is in characters; a site's id may not be longer in events either.
+	maxID = 40
+	// A portal's limits.
+	maxInFlight                             = 100
+	maxRate                            Rate = 1000
+	minPortalTimeout, maxPortalTimeout      = time.Second, time.Minute
+	maxSecrets                              = 2
+	leastUrgent                             = 8 // IPTC
+)
+
+// Check fills in what follows from other settings, and reports everything that is wrong with
+// the configuration in one *[Error]. [Load] does it; it is for configurations made otherwise.
+func (c *Config) Check() error {
+	k := newCheck(c, map[string]Place{}, nil)
+	k.readSecrets(Overlay{})
+	k.run()
+	return k.err()
+}
+
+// check goes through a configuration and collects what it finds.
+type check struct {
+	c        *Config
+	places   map[string]Place
+	faults   []Fault
+	warnings []Warning
+	faulty   map[string]bool // paths of faults
+}
+
+// newCheck goes on where reading the file found faults.
+func newCheck(c *Config, places map[string]Place, faults []Fault) *check {
+	k := &check{c: c, places: places, faults: faults, faulty: make(map[string]bool)}
+	for _, f := range faults {
+		k.faulty[f.Path] = true
+	}
+	return k
+}
+
+// fault reports a problem of the setting at path, unless it, or what it is part of, is known
+// to be faulty: what could not be read is not called missing as well.
+func (k *check) fault(path, problem string) {
+	for p := path; ; p = parent(p) {
+		if k.faulty[p] {
+			return
+		}
+		if p == "" {
+			break
+		}
+	}
+	k.faulty[path] = true
+	k.faults = append(k.faults, Fault{k.place(path), path, problem})
+}
+
+// parent is the path of what the setting belongs to.
+func parent(path string) string { return path[:max(strings.LastIndexAny(path, ".["), 0)] }
+
+func (k *check) warn(path, problem string) {
+	k.warnings = append(k.warnings, Warning{k.place(path), path, problem})
+}
+
+// place is where the setting was made; for one that is missing, where what it belongs to was.
+func (k *check) place(path string) Place {
+	for {
+		if p, ok := k.places[path]; ok || path == "" {
+			return p
+		}
+		path = parent(path)
+	}
+}
+
+// found reports a value and what was expected in its place.
+func (k *check) found(path, value, expected string) {
+	if value == "" {
+		k.fault(path, "missing, expected "+expected)
+		return
+	}
+	k.fault(path, fmt.Sprintf("found %s, expected %s", quote(value), expected))
+}
+
+func (k *check) run() {
+	c := k.c
+	if c.DataDir == "" {
+		k.found("data", "", "a directory")
+	}
+	k.general()
+	k.nats()
+	k.s3()
+	k.limits()
+	k.feeds()
+	k.sites()
+	names := make(map[string]bool, len(c.Portals))
+	sites := make([]string, len(c.Sites))
+	for i, s := range c.Sites {
+		sites[i] = s.ID
+	}
+	for i, p := range c.Portals {
+		path := fmt.Sprintf("portals[%d]", i)
+		if names[p.Name] {
+			k.fault(path+".name", "portal "+quote(p.Name)+" is there twice")
+		}
+		names[p.Name] = true
+		k.portal(path, &c.Portals[i])
+		k.filter(path+".filter", p.Filter, sites)
+	}
+}
+
+func (k *check) general() {
+	c := k.c
+	if k.listen("listen", c.Listen) && c.PublicURL == "" {
+		host, port, _ := net.SplitHostPort(c.Listen)
+		if addr, err := netip.ParseAddr(host); host == "" || err == nil && addr.IsUnspecified() {
+			host = "localhost"
+			k.warn("public_url", "feeds will have addresses with localhost in them: say how the world reaches "+c.Listen)
+		}
+		c.PublicURL = "http://" + net.JoinHostPort(host, port) + "/"
+	}
+	if c.PublicURL != "" {
+		k.base("public_url", &c.PublicURL)
+	}
+	if c.MediaURL == "" {
+		c.MediaURL = c.PublicURL
+	} else {
+		k.base("media_url", &c.MediaURL)
+	}
+	if len(c.Roles) == 0 {
+		c.Roles = Roles()
+	}
+	for i, role := range c.Roles {
+		path := fmt.Sprintf("roles[%d]", i)
+		if !slices.Contains(Roles(), role) {
+			k.fault(path, fmt.Sprintf("found %s, %s", quote(role), suggest(role, Roles())))
+		} else if slices.Contains(c.Roles[:i], role) {
+			k.fault(path, "found "+quote(role)+" twice")
+		}
+	}
+	within(k, "grace", c.Grace, minGrace, maxGrace)
+	k.oneOf("log.level", c.Log.Level, "trace", "debug", "info", "warn", "error")
+	k.oneOf("log.format", c.Log.Format, FormatConsole, FormatJSON)
+}
+
+func (k *check) nats() {
+	n := k.c.NATS
+	switch n.Replicas {
+	case 1:
+	case 3, 5:
+		if n.URL == "" {
+			k.fault("nats.replicas", fmt.Sprintf("found %d, expected 1: the embedded server is alone", n.Replicas))
+		}
+	default:
+		k.found("nats.replicas", strconv.Itoa(n.Replicas), "1, 3 or 5")
+	}
+	if n.Password != "" && n.User == "" {
+		k.found("nats.user", "", "the name that the password belongs to")
+	}
+	if n.User != "" && n.Password == "" {
+		k.found("nats.password_file", "", "the file that holds the password of "+quote(n.User))
+	}
+	if n.User != "" && n.CredentialsFile != "" {
+		k.fault("nats.credentials_file", "expected either a credentials file or a user and password, not both")
+	}
+	if n.URL == "" {
+		k.listen("nats.listen", n.Listen)
+		if n.User != "" || n.CredentialsFile != "" {
+			k.found("nats.url", "", "the address of the server to log in to")
+		}
+		return
+	}
+	for _, address := range strings.Split(n.URL, ",") {
+		u, err := url.Parse(strings.TrimSpace(address))
+		if err != nil || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) || u.Hostname() == "" {
+			k.found("nats.url", n.URL, "an address such as nats://nats.example.vn:4222 or tls://…")
+		} else if u.User != nil {
+			k.fault("nats.url", "found a user name in the address, expected it in user and password_file")
+		}
+	}
+	if n.User == "" && n.CredentialsFile == "" {
+		k.warn("nats.url", "no credentials are given: everybody who reaches this NATS can publish")
+	}
+}
+
+func (k *check) s3() {
+	s := k.c.S3
+	if !bucketName.MatchString(s.Bucket) {
+		k.found("s3.bucket", s.Bucket, "3 to 63 small letters, digits and hyphens")
+	}
+	if s.Region == "" {
+		k.found("s3.region", "", "a region such as us-east-1")
+	}
+	if s.URL == "" {
+		if s.AccessKey != "" || s.SecretKey != "" {
+			k.found("s3.url", "", "the address of the server that the keys are for")
+		}
+		return
+	}
+	u, err := url.Parse(s.URL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
+		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		k.found("s3.url", s.URL, "an address such as https://s3.example.vn, without a path: the bucket has its own key")
+	}
+	if s.AccessKey == "" {
+		k.found("s3.access_key", "", "the access key for "+quote(s.URL))
+	}
+	if s.SecretKey == "" {
+		k.found("s3.secret_key_file", "", "the file that holds the secret key")
+	}
+}
+
+// bucketName is S3's rule, without dots, which break certificates.
+var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$`)
+
+func (k *check) limits() {
+	l := k.c.Limits
+	within(k, "limits.image_deadline", l.ImageDeadline, minDeadline, maxDeadline)
+	within(k, "limits.image_bytes", l.ImageBytes, minImage, maxImage)
+	within(k, "limits.image_pixels", l.ImagePixels, minPixels, maxPixels)
+	if l.EventsBytes < minEvents {
+		k.found("limits.events_bytes", l.EventsBytes.String(), "at least "+minEvents.String())
+	}
+}
+
+func (k *check) feeds() {
+	f := k.c.Feeds
+	within(k, "feeds.page", f.Page, 1, maxPage)
+	k.oneOf("feeds.content", f.Content, ContentFull, ContentSummary)
+	within(k, "feeds.ttl", f.TTL, minTTL, maxTTL)
+	for i, hub := range f.Hubs {
+		k.address(fmt.Sprintf("feeds.hubs[%d]", i), hub, "a hub's address")
+	}
+}
+
+// idPattern is that of a site's id in events.
+var idPattern = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+
+func (k *check) id(path, id string) {
+	if !idPattern.MatchString(id) || len(id) > maxID {
+		k.found(path, id, fmt.Sprintf("at most %d small letters and digits, in words joined by single hyphens", maxID))
+	}
+}
+
+func (k *check) sites() {
+	if len(k.c.Sites) == 0 {
+		k.fault("sites", "expected at least one site")
+	}
+	sites := make([]site.Site, len(k.c.Sites))
+	for i, s := range k.c.Sites {
+		sites[i] = site.Site(s)
+		path := fmt.Sprintf("sites[%d]", i)
+		k.id(path+".id", s.ID)
+		k.address(path+".url", s.URL, "the site's home page")
+		if strings.TrimSpace(s.Name) == "" {
+			k.found(path+".name", "", "what people call the site")
+		}
+	}
+	_, err := site.New(sites)
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return
+	}
+	for _, err := range joined.Unwrap() {
+		var f *site.Fault
+		if errors.As(err, &f) && sites[f.Index].ID != "" { // one without an id was reported above
+			k.fault(fmt.Sprintf("sites[%d].id", f.Index), err.Error())
+		}
+	}
+}
+
+func (k *check) portal(path string, p *Portal) {
+	k.id(path+".name", p.Name)
+	if p.Title == "" {
+		p.Title = p.Name
+	}
+	k.address(path+".url", p.URL, "where the portal takes bulletins")
+	if strings.HasPrefix(p.URL, "http://") && len(p.Allow) == 0 {
+		k.warn(path+".url", "bulletins go over plain http, which anybody on the way can read")
+	}
+	k.secrets(path, p)
+	within(k, path+".in_flight", p.InFlight, 0, maxInFlight)
+	if p.Rate > maxRate {
+		k.fault(path+".rate", fmt.Sprintf("found %g/s, expected at most %g/s", float64(p.Rate), float64(maxRate)))
+	}
+	if p.Timeout != 0 {
+		within(k, path+".timeout", p.Timeout, minPortalTimeout, maxPortalTimeout)
+	}
+	for name, value := range p.Headers {
+		if at := join(path+".headers", name); !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value.Reveal()) {
+			k.fault(at, "expected the name and value of an HTTP header")
+		} else if ours(name) {
+			k.fault(at, "this header is Loa's own")
+		}
+	}
+}
+
+// ours reports whether a header is set by Loa, or is not for applications to set.
+func ours(header string) bool {
+	header = strings.ToLower(header)
+	return strings.HasPrefix(header, "webhook-") || slices.Contains([]string{"host", "content-type", "content-length",
+		"content-encoding", "transfer-encoding", "connection", "trailer", "te", "upgrade", "expect"}, header)
+}
+
+func (k *check) secrets(path string, p *Portal) {
+	at := path + ".secret"
+	if p.SecretFile != "" {
+		at += "_file"
+	}
+	switch n := len(p.Secrets); {
+	case n == 0:
+		k.found(path+".secret_file", "", "the file that holds the secret with which bulletins are signed")
+	case n > maxSecrets:
+		k.fault(at, fmt.Sprintf("found %d secrets, expected one, or two while one replaces the other", n))
+	default:
+		for _, s := range p.Secrets {
+			if _, err := events.NewVerifier(s.Reveal()); err != nil {
+				k.fault(at, err.Error()) // which does not tell the secret
+			}
+		}
+	}
+}
+
+func (k *check) filter(path string, f Filter, sites []string) {
+	for i, id := range f.Sites {
+		if !slices.Contains(sites, id) {
+			k.fault(fmt.Sprintf("%s.sites[%d]", path, i), fmt.Sprintf("no site is called %s, %s", quote(id), suggest(id, sites)))
+		}
+	}
+	for key, words := range map[string][]string{"categories": f.Categories, "tags": f.Tags} {
+		for i, w := range words {
+			if strings.TrimSpace(w) == "" {
+				k.found(fmt.Sprintf("%s.%s[%d]", path, key, i), "", "text")
+			}
+		}
+	}
+	within(k, path+".urgency", f.Urgency, 0, leastUrgent)
+}
+
+func (k *check) listen(path, address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		k.found(path, address, "an address such as 127.0.0.1:8080 or :8080")
+	}
+	return err == nil
+}
+
+// base checks an address that others are appended to, and gives it its slash.
+func (k *check) base(path string, address *string) {
+	u, err := url.Parse(*address)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		k.found(path, *address, "an address such as https://loa.example.vn/, without a query")
+		return
+	}
+	if !strings.HasSuffix(*address, "/") {
+		*address += "/"
+	}
+}
+
+// address checks an address that Loa calls or shows.
+func (k *check) address(path, address, what string) {
+	what += ", as https://example.vn/…"
+	if address == "" {
+		k.found(path, "", what)
+		return
+	}
+	var refused *outbound.RefusedError
+	if _, err := outbound.CheckURL(address, true); errors.As(err, &refused) {
+		k.fault(path, fmt.Sprintf("found %s (%s), expected %s", quote(address), refused.Rule, what))
+	}
+}
+
+func (k *check) oneOf(path, value string, known ...string) {
+	if !slices.Contains(known, value) {
+		k.fault(path, fmt.Sprintf("found %s, %s", quote(value), suggest(value, known)))
+	}
+}
+
+// within wants low <= value <= high.
+func within[T int | Size | Count | time.Duration](k *check, path string, value, low, high T) {
+	if value < low || value > high {
+		k.fault(path, fmt.Sprintf("found %v, expected %v to %v", value, low, high))
+	}
+}

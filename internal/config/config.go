@@ -1,0 +1,186 @@
+// Package config reads Loa's configuration: one YAML file, with flags and environment over it.
+//
+//	sites:
+//	  - {id: an-hoa, name: Thành phố An Hòa, url: "https://anhoa.example/"}
+//	portals:
+//	  - {name: bao-an-hoa, url: "https://bao.example/loa", secret_file: bao.secret}
+//
+// [Load] answers with a [Config] that is complete and checked, or with every fault that it
+// found, each with its line: nothing behind it has to check again. It is strict, because a
+// misspelt key is a setting that silently has no effect. What commands do with the values is
+// theirs; the package knows no other part of Loa but the rules for addresses, sites and
+// secrets.
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+// Roles, the parts of Loa that a process may run.
+const (
+	RoleIntake    = "intake"
+	RoleRouter    = "router"
+	RoleFeeds     = "feeds"
+	RoleBulletins = "bulletins"
+	RoleGateway   = "gateway"
+)
+
+// Roles lists all of them, in the order of an article's way.
+func Roles() []string {
+	return []string{RoleIntake, RoleRouter, RoleFeeds, RoleBulletins, RoleGateway}
+}
+
+// Log formats.
+const (
+	FormatConsole = "console"
+	FormatJSON    = "json"
+)
+
+// What a feed holds of an article.
+const (
+	ContentFull    = "full"
+	ContentSummary = "summary"
+)
+
+// Config is the configuration. The yaml tags are its keys; the comments of deploy/loa.example.yaml
+// say what each is for.
+type Config struct {
+	DataDir string `yaml:"data"`
+	// Listen is the gateway's host:port.
+	Listen string `yaml:"listen"`
+	// PublicURL is how the world reaches the gateway. It ends with a slash.
+	PublicURL string `yaml:"public_url"`
+	// MediaURL is what object keys follow in the addresses of pictures ("media/<sha256>/…"):
+	// PublicURL, or a CDN's address. It ends with a slash.
+	MediaURL string `yaml:"media_url"`
+	// Roles are those that this process runs.
+	Roles []string `yaml:"roles"`
+	// Grace is how long a shutdown may take.
+	Grace   time.Duration `yaml:"grace"`
+	Log     Log           `yaml:"log"`
+	NATS    NATS          `yaml:"nats"`
+	S3      S3            `yaml:"s3"`
+	Limits  Limits        `yaml:"limits"`
+	Media   Media         `yaml:"media"`
+	Feeds   Feeds         `yaml:"feeds"`
+	Sites   []Site        `yaml:"sites"`
+	Portals []Portal      `yaml:"portals"`
+}
+
+// Log says what is logged, and how.
+type Log struct {
+	Level  string `yaml:"level"`
+	Format string `yaml:"format"` // [FormatConsole] or [FormatJSON]
+}
+
+// NATS says which NATS to use: the embedded one when URL is empty.
+type NATS struct {
+	// URL is one address, or several of one cluster with commas between.
+	URL string `yaml:"url"`
+	// CredentialsFile is a .creds file; or else there are User and Password.
+	CredentialsFile string `yaml:"credentials_file"`
+	User            string `yaml:"user"`
+	Password        Secret `yaml:"password"`
+	PasswordFile    string `yaml:"password_file"`
+	// Listen is where the embedded server takes CMSs' connections.
+	Listen   string `yaml:"listen"`
+	Replicas int    `yaml:"replicas"`
+}
+
+// S3 says which object storage to use: the embedded one when URL is empty.
+type S3 struct {
+	URL           string `yaml:"url"` // scheme and host, no path
+	Bucket        string `yaml:"bucket"`
+	Region        string `yaml:"region"`
+	AccessKey     string `yaml:"access_key"`
+	SecretKey     Secret `yaml:"secret_key"`
+	SecretKeyFile string `yaml:"secret_key_file"`
+}
+
+// Limits bound what the CMSs send.
+type Limits struct {
+	// ImageDeadline is how long an article waits for its pictures.
+	ImageDeadline time.Duration `yaml:"image_deadline"`
+	// ImageBytes bounds a picture's file, ImagePixels its width times its height.
+	ImageBytes  Size  `yaml:"image_bytes"`
+	ImagePixels Count `yaml:"image_pixels"`
+	// EventsBytes bounds the inbox.
+	EventsBytes Size `yaml:"events_bytes"`
+}
+
+// Media says from where pictures may be fetched.
+type Media struct {
+	// Allow lists private addresses of CMSs on an intranet.
+	Allow []netip.Prefix `yaml:"allow"`
+}
+
+// Feeds says how feeds are made.
+type Feeds struct {
+	Page    int           `yaml:"page"`    // entries
+	Content string        `yaml:"content"` // [ContentFull] or [ContentSummary]
+	TTL     time.Duration `yaml:"ttl"`     // how long readers may keep a feed
+	Hubs    []string      `yaml:"hubs"`    // WebSub hubs
+}
+
+// Site is a portal that publishes.
+type Site struct {
+	ID     string `yaml:"id"`
+	Name   string `yaml:"name"`
+	Parent string `yaml:"parent"` // a site's id; empty at the top
+	URL    string `yaml:"url"`
+}
+
+// Portal is a downstream site that bulletins are pushed to.
+type Portal struct {
+	Name       string `yaml:"name"` // its id
+	Title      string `yaml:"title"`
+	URL        string `yaml:"url"`
+	Secret     Secret `yaml:"secret"`
+	SecretFile string `yaml:"secret_file"`
+	// Secrets are those that Secret or SecretFile holds: one, or two while one replaces the
+	// other. Bulletins are signed with each.
+	Secrets []Secret `yaml:"-"`
+	Filter  Filter   `yaml:"filter"`
+	// InFlight is how many bulletins are under way at once, Rate how many begin in a second,
+	// Timeout how long one may take; each a default of the sender when 0.
+	InFlight int           `yaml:"in_flight"`
+	Rate     Rate          `yaml:"rate"`
+	Timeout  time.Duration `yaml:"timeout"`
+	// Allow lists private addresses that the portal may have.
+	Allow []netip.Prefix `yaml:"allow"`
+	// Headers are sent with every bulletin. They may hold keys, so they are not shown.
+	Headers map[string]Secret `yaml:"headers"`
+	Paused  bool              `yaml:"paused"`
+}
+
+// Filter selects articles: those that meet each condition. An empty one asks for nothing.
+type Filter struct {
+	Sites      []string `yaml:"sites"` // these and what lies under them
+	Categories []string `yaml:"categories"`
+	Tags       []string `yaml:"tags"`
+	// Urgency is the highest number, that is the least urgent, that is wanted; 0: any.
+	Urgency int `yaml:"urgency"`
+}
+
+// Default is the configuration without a file: it wants only sites. [Config.Check] fills in
+// what depends on other settings.
+func Default() *Config {
+	return &Config{
+		DataDir: "loa-data",
+		Listen:  "127.0.0.1:8080",
+		Grace:   20 * time.Second,
+		Log:     Log{Level: "info", Format: FormatConsole},
+		NATS:    NATS{Listen: "127.0.0.1:4222", Replicas: 1},
+		S3:      S3{Bucket: "loa", Region: "us-east-1"},
+		Limits: Limits{
+			ImageDeadline: 20 * time.Second,
+			ImageBytes:    30 << 20,
+			ImagePixels:   50_000_000,
+			EventsBytes:   streams.DefaultEventsBytes,
+		},
+		Feeds: Feeds{Page: 50, Content: ContentFull, TTL: 5 * time.Minute},
+	}
+}
