@@ -54,6 +54,7 @@ type disk struct {
 	backend.BackendUnsupported
 	posix *posix.Posix
 	root  string // absolute; holds one directory for each bucket
+	names durable
 	log   zerolog.Logger
 }
 
@@ -78,8 +79,8 @@ func openDisk(root string, log zerolog.Logger) (*disk, error) {
 	return &disk{posix: p, root: root, log: log}, nil
 }
 
-// sweep removes the temporary files and unfinished multipart uploads of every bucket. Their
-// writers ended with the former server.
+// sweep removes the temporary files and unfinished multipart uploads of every bucket, whose
+// writers ended with the former server, and makes the buckets themselves durable.
 func sweep(root string) error {
 	buckets, err := os.ReadDir(root)
 	if err != nil {
@@ -90,7 +91,7 @@ func sweep(root string) error {
 			return err
 		}
 	}
-	return nil
+	return syncPath(root)
 }
 
 func (d *disk) String() string { return "Loa" }
@@ -152,30 +153,6 @@ func (d *disk) fault(err error) error {
 	return s3err.GetAPIError(s3err.ErrInternalError)
 }
 
-// settle makes the object's attributes and name durable. Its contents already are.
-func (d *disk) settle(bucket, key string) error {
-	name := filepath.Join(bucket, key)
-	if err := syncPath(name); err != nil && !vanished(err) {
-		return err
-	}
-	return d.settleDirs(bucket, filepath.Dir(name))
-}
-
-// settleDirs syncs dir and the directories above it, up to the bucket's. A directory that a
-// delete has removed meanwhile needs no syncing: its own entry is one of the next directory.
-func (d *disk) settleDirs(bucket, dir string) error {
-	for ; len(dir) >= len(bucket); dir = filepath.Dir(dir) {
-		if err := syncPath(dir); err != nil && !vanished(err) {
-			return err
-		}
-	}
-	return nil
-}
-
-func vanished(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
-}
-
 // withoutChunking strips the transfer coding that a client's signer adds to Content-Encoding
 // (Signature Version 4, "chunked upload"): S3 does not store it.
 func withoutChunking(encoding *string) *string {
@@ -201,9 +178,10 @@ func (d *disk) PutObject(ctx context.Context, in s3response.PutObjectInput) (s3r
 		return s3response.PutObjectOutput{}, err
 	}
 	in.Bucket, in.ContentEncoding = &bucket, withoutChunking(in.ContentEncoding)
+	deletes := d.names.writing()
 	out, err := d.posix.PutObjectWithPostFunc(ctx, in, (*os.File).Sync)
 	if err == nil {
-		err = d.settle(bucket, *in.Key)
+		err = d.names.wrote(bucket, filepath.Join(bucket, *in.Key), deletes)
 	}
 	return out, d.fault(err)
 }
@@ -237,9 +215,11 @@ func (d *disk) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput) (*s3.
 		return nil, err
 	}
 	in.Bucket = &bucket
+	d.names.deleteBegins()
+	defer d.names.deleteEnds()
 	out, err := d.posix.DeleteObject(ctx, in)
 	if err == nil {
-		err = d.settleDirs(bucket, filepath.Dir(filepath.Join(bucket, *in.Key)))
+		err = d.names.deleted(bucket, filepath.Join(bucket, *in.Key))
 	}
 	return out, d.fault(err)
 }
@@ -322,9 +302,10 @@ func (d *disk) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMulti
 	}
 	name := in.Bucket
 	in.Bucket = &bucket
+	deletes := d.names.writing()
 	res, version, err := d.posix.CompleteMultipartUploadWithCopy(ctx, in, copySynced)
 	if err == nil {
-		err = d.settle(bucket, *in.Key)
+		err = d.names.wrote(bucket, filepath.Join(bucket, *in.Key), deletes)
 	}
 	if err == nil {
 		var head *s3.HeadObjectOutput

@@ -36,6 +36,8 @@ func (d *disk) DeleteBucket(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	d.names.deleteBegins()
+	defer d.names.deleteEnds()
 	if err = d.posix.DeleteBucket(ctx, dir); err == nil {
 		err = syncPath(d.root)
 	}

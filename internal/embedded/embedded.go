@@ -62,6 +62,8 @@ var ErrInUse = errors.New("in use")
 // Unlock gives the directory up. The lock file stays: removing it would let two processes
 // hold a lock, each on a file of its own.
 func (l *Lock) Unlock() {
+	// Closing alone would leave the lock with a child process that is just being started.
+	unix.Flock(int(l.file.Fd()), unix.LOCK_UN)
 	l.file.Close()
 }
 

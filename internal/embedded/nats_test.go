@@ -318,6 +318,15 @@ func TestTakenAddressIsNamed(t *testing.T) {
 	}
 }
 
+func TestNATSStartsWithoutAWarning(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	startNATS(t, NATSOptions{Listen: "127.0.0.1:0", Log: zerolog.New(&log)}).Shutdown()
+	if log.Len() > 0 {
+		t.Error(log.String())
+	}
+}
+
 func TestNATSStartObeysItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

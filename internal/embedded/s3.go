@@ -115,7 +115,7 @@ func (s *S3) serve(ctx context.Context, listen string) error {
 	root := auth.Account{Access: s.login.Name, Secret: s.login.Secret.Reveal(), Role: auth.RoleAdmin}
 	s.server, err = s3api.New(s.backend,
 		middlewares.RootUserConfig{Access: root.Access, Secret: root.Secret},
-		Region, auth.NewIAMServiceSingle(root), nil, nil, nil, nil,
+		Region, soleUser{auth.NewIAMServiceSingle(root)}, nil, nil, nil, nil,
 		s3api.WithQuiet(),
 		s3api.WithKeepAlive(),
 		s3api.WithConcurrencyLimiter(s3MaxConns, s3MaxRequests),
@@ -155,6 +155,18 @@ func answers(addr string) error {
 		return fmt.Errorf("ask the S3 server that was started: %w", err)
 	}
 	return resp.Body.Close()
+}
+
+// soleUser answers the question for another user as the server expects it. As it was, a wrong
+// access key got 404, which a HEAD request takes for "no such object".
+type soleUser struct{ auth.IAMService }
+
+func (u soleUser) GetUserAccount(access string) (auth.Account, error) {
+	account, err := u.IAMService.GetUserAccount(access)
+	if err != nil {
+		return account, auth.ErrNoSuchUser
+	}
+	return account, nil
 }
 
 // Endpoint is the server's host:port; it speaks plain HTTP.

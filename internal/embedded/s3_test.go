@@ -267,6 +267,24 @@ func TestS3BucketPolicyOpensAPrefixToEverybody(t *testing.T) {
 	}
 }
 
+func TestS3RefusesStrangers(t *testing.T) {
+	t.Parallel()
+	s := startS3(t, S3Options{})
+	newBucket(t, s)
+	for want, login := range map[string]Login{
+		"InvalidAccessKeyId":    {"somebody", "x"},
+		"SignatureDoesNotMatch": {s.Credentials().Name, "guess"},
+	} {
+		c := client(t, s.Endpoint(), login)
+		if _, _, err := get(t.Context(), c, "a"); code(err) != want {
+			t.Errorf("get: %v, want %s", err, want)
+		}
+		if _, err := c.StatObject(t.Context(), bucket, "a", minio.StatObjectOptions{}); code(err) != minio.AccessDenied {
+			t.Errorf("stat: %v", err)
+		}
+	}
+}
+
 func TestS3ServersOfOneProcessAreApart(t *testing.T) {
 	t.Parallel()
 	before, err := os.Getwd()
