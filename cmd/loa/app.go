@@ -1,0 +1,326 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/internal/config"
+	"github.com/loa-syndication/loa/internal/gateway"
+	"github.com/loa-syndication/loa/internal/objects"
+	"github.com/loa-syndication/loa/internal/outbound"
+	"github.com/loa-syndication/loa/internal/portal"
+	"github.com/loa-syndication/loa/internal/reconcile"
+	"github.com/loa-syndication/loa/internal/site"
+	"github.com/loa-syndication/loa/internal/streams"
+	"github.com/loa-syndication/loa/workers/bulletins"
+	"github.com/loa-syndication/loa/workers/feeds"
+	"github.com/loa-syndication/loa/workers/intake"
+	"github.com/loa-syndication/loa/workers/media"
+	"github.com/loa-syndication/loa/workers/media/picture"
+	"github.com/loa-syndication/loa/workers/router"
+)
+
+// app is one process of Loa: the roles that its configuration names, on one backbone.
+type app struct {
+	cfg      *config.Config
+	log      zerolog.Logger
+	backbone *backbone
+	registry *prometheus.Registry
+
+	sites    *site.Tree
+	articles *streams.Log
+	portals  *portal.Registry
+	receipts *portal.Receipts
+	catalog  *feeds.Catalog
+	feeds    *feeds.Feeds
+
+	// workers run until their context ends, and finish what they have begun.
+	workers  []worker
+	gateway  *gateway.Gateway
+	listener net.Listener
+	closers  []func() // of what the roles opened
+}
+
+type worker struct {
+	name string
+	run  func(context.Context) error
+}
+
+// newApp starts the backbone and prepares the roles; nothing is worked on before [app.run].
+func newApp(ctx context.Context, cfg *config.Config, log zerolog.Logger) (_ *app, err error) {
+	a := &app{cfg: cfg, log: log, registry: prometheus.NewRegistry()}
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	if a.sites, err = siteTree(cfg.Sites); err != nil {
+		return nil, err
+	}
+	if a.runs(config.RoleGateway) {
+		if err := a.listen(); err != nil {
+			return nil, err
+		}
+	}
+	if a.backbone, err = startBackbone(ctx, cfg, log); err != nil {
+		return nil, err
+	}
+	js := a.backbone.js
+	if a.articles, err = streams.OpenLog(ctx, js); err != nil {
+		return nil, err
+	}
+	if a.portals, err = portal.Open(ctx, js, a.sites, log); err != nil {
+		return nil, err
+	}
+	if err := a.portals.Apply(ctx, configuredPortals(cfg.Portals), "configuration file"); err != nil {
+		return nil, err
+	}
+	a.catalog, err = feeds.NewCatalog(a.sites, feeds.Settings{PublicURL: cfg.PublicURL, MediaURL: cfg.MediaURL,
+		Page: cfg.Feeds.Page, SummariesOnly: cfg.Feeds.Content == config.ContentSummary, Hubs: cfg.Feeds.Hubs, TTL: cfg.Feeds.TTL})
+	if err != nil {
+		return nil, err
+	}
+	a.feeds, err = feeds.New(ctx, feeds.Options{JS: js, Objects: a.backbone.store, Catalog: a.catalog, Log: log, Metrics: a.registry})
+	if err != nil {
+		return nil, err
+	}
+	for _, prepare := range []struct {
+		role string
+		do   func(context.Context) error
+	}{
+		{config.RoleIntake, a.prepareIntake},
+		{config.RoleFeeds, a.prepareFeeds},
+		{config.RoleBulletins, a.prepareBulletins},
+		{config.RoleGateway, a.prepareGateway},
+	} {
+		if a.runs(prepare.role) {
+			if err := prepare.do(ctx); err != nil {
+				return nil, fmt.Errorf("prepare %s: %w", prepare.role, err)
+			}
+		}
+	}
+	return a, nil
+}
+
+func (a *app) runs(role string) bool { return slices.Contains(a.cfg.Roles, role) }
+
+func siteTree(sites []config.Site) (*site.Tree, error) {
+	all := make([]site.Site, len(sites))
+	for i, s := range sites {
+		all[i] = site.Site{ID: s.ID, Name: s.Name, Parent: s.Parent, URL: s.URL}
+	}
+	return site.New(all)
+}
+
+func configuredPortals(portals []config.Portal) []portal.Portal {
+	all := make([]portal.Portal, len(portals))
+	for i, p := range portals {
+		all[i] = portal.Portal{Name: p.Name, Title: p.Title, URL: p.URL,
+			Filter:   portal.Filter{Sites: p.Filter.Sites, Categories: p.Filter.Categories, Tags: p.Filter.Tags, Urgency: p.Filter.Urgency},
+			InFlight: p.InFlight, Rate: float64(p.Rate), Timeout: p.Timeout, Allow: p.Allow}
+		for _, s := range p.Secrets {
+			all[i].Secrets = append(all[i].Secrets, portal.Secret(s.Reveal()))
+		}
+		if len(p.Headers) > 0 {
+			all[i].Headers = map[string]portal.Secret{}
+			for name, value := range p.Headers {
+				all[i].Headers[name] = portal.Secret(value.Reveal())
+			}
+		}
+		if p.Paused {
+			all[i].Paused = &portal.Pause{By: "configuration file", Why: "paused: true", Since: time.Now().UTC()}
+		}
+	}
+	return all
+}
+
+// listen takes the gateway's address. With port 0 the public address is known only now.
+func (a *app) listen() (err error) {
+	if a.listener, err = net.Listen("tcp", a.cfg.Listen); err != nil {
+		return fmt.Errorf("gateway: %w; choose another address with --listen", err)
+	}
+	if _, port, err := net.SplitHostPort(a.cfg.Listen); err == nil && port == "0" {
+		own := "http://" + a.listener.Addr().String() + "/"
+		a.cfg.MediaURL = swapBase(a.cfg.MediaURL, a.cfg.PublicURL, own)
+		a.cfg.PublicURL = own
+	}
+	return nil
+}
+
+// swapBase replaces an address that is, or lies under, a base.
+func swapBase(address, base, by string) string {
+	if rest, ok := strings.CutPrefix(address, base); ok {
+		return by + rest
+	}
+	return address
+}
+
+func (a *app) prepareIntake(ctx context.Context) error {
+	js := a.backbone.js
+	index, err := js.KeyValue(ctx, streams.MediaBucket)
+	if err != nil {
+		return fmt.Errorf("open bucket %s: %w", streams.MediaBucket, err)
+	}
+	pictures := media.New(media.Options{Objects: a.backbone.store, Index: index,
+		Client:   outbound.New(outbound.Options{Allow: a.cfg.Media.Allow, MaxRedirects: pictureRedirects}),
+		Limits:   picture.Limits{Pixels: int64(a.cfg.Limits.ImagePixels)},
+		MaxBytes: int64(a.cfg.Limits.ImageBytes), Log: a.log, Registerer: a.registry})
+	a.closers = append(a.closers, pictures.Close)
+	in, err := intake.New(ctx, intake.Options{JS: js, Sites: a.sites, Pictures: pictureStore{pictures}, Objects: a.backbone.store,
+		PicturesDeadline: a.cfg.Limits.ImageDeadline, Log: a.log, Metrics: a.registry})
+	if err != nil {
+		return err
+	}
+	rt, err := router.New(router.Options{JS: js, Log: a.log, Metrics: a.registry, Kinds: map[string]router.Concerned{
+		"feed": func(_ context.Context, e streams.Entry) ([]string, error) {
+			return a.catalog.Concerned(e.Article), nil
+		},
+		"portal": a.portals.Concerned,
+	}})
+	if err != nil {
+		return err
+	}
+	a.workers = append(a.workers, worker{"intake", in.Run}, worker{"router", rt.Run})
+	return nil
+}
+
+// pictureStore tells intake which of media's errors are permanent.
+type pictureStore struct{ pictures *media.Store }
+
+func (p pictureStore) Store(ctx context.Context, img events.Image) (article.Image, error) {
+	return p.pictures.Store(ctx, img)
+}
+
+func (pictureStore) Permanent(err error) bool {
+	var permanent *media.PermanentError
+	return errors.As(err, &permanent)
+}
+
+// pictureRedirects is how many times the address of a picture may lead to another.
+const pictureRedirects = 3
+
+func (a *app) prepareFeeds(ctx context.Context) error {
+	e, err := reconcile.New(ctx, a.backbone.js, reconcile.Options{Kind: "feed", Reconciler: a.feeds, Limits: a.feeds.Limits,
+		Workers: feedWorkers, Grace: a.drain(), Log: a.log, Metrics: a.registry})
+	if err != nil {
+		return err
+	}
+	a.workers = append(a.workers, worker{"feeds", e.Run})
+	return nil
+}
+
+const (
+	// feedWorkers is how many feeds are rendered at once: half of the time goes into the
+	// object store.
+	feedWorkers = 8
+	// portalWorkers is how many bulletins may be under way at once. Most of them may hang: 300
+	// dead portals must not keep one that is well waiting.
+	portalWorkers = 2048
+)
+
+func (a *app) prepareBulletins(ctx context.Context) error {
+	var err error
+	if a.receipts, err = portal.OpenReceipts(ctx, a.backbone.js); err != nil {
+		return err
+	}
+	a.closers = append(a.closers, a.receipts.Close)
+	b, err := bulletins.New(bulletins.Options{Articles: a.articles, Portals: a.portals, Receipts: a.receipts, Tree: a.sites,
+		MediaBase: a.cfg.MediaURL, Version: version(), Log: a.log, Metrics: a.registry})
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, b.Close)
+	e, err := reconcile.New(ctx, a.backbone.js, reconcile.Options{Kind: "portal", Reconciler: b, Limits: b.Limits,
+		Workers: portalWorkers, Grace: a.drain(), OnState: b.OnState, Log: a.log, Metrics: a.registry})
+	if err != nil {
+		return err
+	}
+	a.portals.OnChange(func(name string) {
+		if p, ok := a.portals.Get(name); ok && p.Paused == nil {
+			go e.Wake(name) // what waited while it was paused, or could not be reached as it was
+		}
+	})
+	a.workers = append(a.workers, worker{"bulletins", e.Run})
+	return nil
+}
+
+// drain is the part of the grace period that the workers have to finish what they began.
+func (a *app) drain() time.Duration { return a.cfg.Grace * 3 / 4 }
+
+func (a *app) prepareGateway(context.Context) (err error) {
+	a.gateway, err = gateway.New(gateway.Options{Objects: a.backbone.store, Articles: a.articles, Sites: a.sites,
+		Feeds:    a.feeds.List,
+		MediaURL: a.cfg.MediaURL, PublicURL: a.cfg.PublicURL, Ready: a.ready, Gatherer: a.registry, Registerer: a.registry, Log: a.log})
+	return err
+}
+
+// readyTimeout bounds the checks of one answer to /readyz.
+const readyTimeout = 3 * time.Second
+
+// ready tells whether the process can do its work.
+func (a *app) ready(ctx context.Context) []gateway.Check {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	_, natsErr := a.backbone.js.AccountInfo(ctx)
+	_, s3Err := a.backbone.store.Stat(ctx, "ready")
+	if errors.Is(s3Err, objects.ErrNotFound) {
+		s3Err = nil // it answers
+	}
+	return []gateway.Check{{Name: "nats", Err: natsErr}, {Name: "s3", Err: s3Err}}
+}
+
+// run works until ctx ends, then finishes within the grace period what was begun.
+func (a *app) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, w := range a.workers {
+		group.Go(func() error {
+			if err := w.run(ctx); err != nil {
+				return fmt.Errorf("%s: %w", w.name, err)
+			}
+			return nil
+		})
+	}
+	if a.gateway != nil {
+		group.Go(func() error { return a.gateway.Serve(ctx, a.listener) })
+	}
+	group.Go(func() error { <-ctx.Done(); return nil }) // a process without roles waits too
+	done := make(chan error, 1)
+	go func() { done <- group.Wait() }()
+	<-ctx.Done()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(a.cfg.Grace):
+		// What is still under way was not acknowledged, and comes again.
+		return fmt.Errorf("not everything ended within the grace period of %s; nothing is lost", a.cfg.Grace)
+	}
+}
+
+// close takes everything down, last first.
+func (a *app) close() {
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		a.closers[i]()
+	}
+	if a.portals != nil {
+		a.portals.Close()
+	}
+	if a.backbone != nil {
+		a.backbone.close()
+	}
+	if a.listener != nil {
+		a.listener.Close() // closed already, as a rule
+	}
+}

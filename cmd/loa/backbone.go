@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/loa-syndication/loa/internal/config"
+	"github.com/loa-syndication/loa/internal/embedded"
+	"github.com/loa-syndication/loa/internal/objects"
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+// backbone is what everything else stands on: NATS and S3, embedded or external, reached in the
+// same way.
+type backbone struct {
+	js    jetstream.JetStream
+	store *objects.Store
+	// natsURL is where a CMS connects.
+	natsURL string
+	servers []func() // to shut down embedded servers, in the order of their start
+}
+
+const (
+	// reconnectWait is the pause between attempts to reach NATS again, which never end.
+	reconnectWait = 500 * time.Millisecond
+	// apiTimeout bounds a request to JetStream: an election takes 4 to 7 s.
+	apiTimeout = 15 * time.Second
+)
+
+// startBackbone starts or connects to NATS and S3, and sets the streams and the bucket up.
+func startBackbone(ctx context.Context, cfg *config.Config, log zerolog.Logger) (_ *backbone, err error) {
+	b := &backbone{natsURL: cfg.NATS.URL}
+	defer func() {
+		if err != nil {
+			b.close()
+		}
+	}()
+	nc, err := b.startNATS(ctx, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	if b.js, err = jetstream.New(nc, jetstream.WithDefaultTimeout(apiTimeout)); err != nil {
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	err = streams.Setup(ctx, b.js, streams.Options{Replicas: cfg.NATS.Replicas, EventsBytes: int64(cfg.Limits.EventsBytes)})
+	if err != nil {
+		return nil, err
+	}
+	b.store, err = b.startS3(ctx, cfg, log)
+	return b, err
+}
+
+func (b *backbone) startNATS(ctx context.Context, cfg *config.Config, log zerolog.Logger) (*nats.Conn, error) {
+	opts := []nats.Option{
+		nats.Name("loa " + version()), nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn().Err(err).Msg("connection to NATS lost, reconnecting")
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info().Str("url", nc.ConnectedUrlRedacted()).Msg("connected to NATS again") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn().Err(err).Msg("nats") }),
+	}
+	if cfg.NATS.URL != "" {
+		return connectNATS(cfg, opts...)
+	}
+	srv, err := embedded.StartNATS(ctx, embedded.NATSOptions{Dir: natsDir(cfg), Listen: cfg.NATS.Listen, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	b.servers = append(b.servers, srv.Shutdown)
+	b.natsURL = srv.ClientURL()
+	return srv.Connect(opts...)
+}
+
+// connectNATS connects to an external server.
+func connectNATS(cfg *config.Config, opts ...nats.Option) (*nats.Conn, error) {
+	switch {
+	case cfg.NATS.CredentialsFile != "":
+		opts = append(opts, nats.UserCredentials(cfg.NATS.CredentialsFile))
+	case cfg.NATS.User != "":
+		opts = append(opts, nats.UserInfo(cfg.NATS.User, cfg.NATS.Password.Reveal()))
+	}
+	nc, err := nats.Connect(cfg.NATS.URL, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", redact(cfg.NATS.URL), err)
+	}
+	return nc, nil
+}
+
+func redact(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "the configured address"
+	}
+	return u.Redacted()
+}
+
+func (b *backbone) startS3(ctx context.Context, cfg *config.Config, log zerolog.Logger) (*objects.Store, error) {
+	if cfg.S3.URL != "" {
+		u, err := url.Parse(cfg.S3.URL)
+		if err != nil {
+			return nil, fmt.Errorf("s3 address: %w", err)
+		}
+		return objects.Open(ctx, objects.Options{Endpoint: u.Host, TLS: u.Scheme == "https", Region: cfg.S3.Region,
+			Bucket: cfg.S3.Bucket, AccessKey: cfg.S3.AccessKey, SecretKey: cfg.S3.SecretKey.Reveal()})
+	}
+	srv, err := embedded.StartS3(ctx, embedded.S3Options{Dir: s3Dir(cfg), Log: log})
+	if err != nil {
+		return nil, err
+	}
+	b.servers = append(b.servers, srv.Shutdown)
+	login := srv.Credentials()
+	return objects.Open(ctx, objects.Options{Endpoint: srv.Endpoint(), Region: embedded.Region,
+		Bucket: cfg.S3.Bucket, AccessKey: login.Name, SecretKey: login.Secret.Reveal()})
+}
+
+// close takes down what was started, last first.
+func (b *backbone) close() {
+	if b.js != nil {
+		b.js.Conn().Close()
+	}
+	for i := len(b.servers) - 1; i >= 0; i-- {
+		b.servers[i]()
+	}
+}
+
+func natsDir(cfg *config.Config) string { return filepath.Join(cfg.DataDir, "nats") }
+func s3Dir(cfg *config.Config) string   { return filepath.Join(cfg.DataDir, "s3") }
+
+// addresses are written into the data directory by what runs on it, for the other commands.
+type addresses struct {
+	NATS    string `json:"nats"`
+	Gateway string `json:"gateway,omitempty"`
+	Config  string `json:"config,omitempty"` // file
+}
+
+func addressFile(dataDir string) string { return filepath.Join(dataDir, "addresses.json") }
+
+func (a addresses) write(dataDir string) error {
+	data, err := json.Marshal(a)
+	if err == nil {
+		err = os.MkdirAll(dataDir, 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(addressFile(dataDir), data, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("write down the addresses: %w", err)
+	}
+	return nil
+}
+
+func readAddresses(dataDir string) (addresses, error) {
+	var a addresses
+	data, err := os.ReadFile(addressFile(dataDir))
+	if errors.Is(err, os.ErrNotExist) {
+		return a, fmt.Errorf("nothing has run on %s yet: start loa serve, name its directory with --data, or a server with --nats", dataDir)
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &a)
+	}
+	if err != nil {
+		return a, fmt.Errorf("read %s: %w", addressFile(dataDir), err)
+	}
+	return a, nil
+}

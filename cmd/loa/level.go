@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+// backlog is how much of what has been said has not arrived everywhere.
+type backlog struct {
+	Events   uint64 // not taken in
+	Versions uint64 // not routed
+	Flags    uint64 // targets that may be behind
+	Dead     uint64 // set aside
+}
+
+func (b backlog) level() bool { return b.Events+b.Versions+b.Flags == 0 }
+
+// measureBacklog asks JetStream.
+func measureBacklog(ctx context.Context, js jetstream.JetStream) (b backlog, err error) {
+	for _, q := range []struct {
+		consumer func(context.Context, jetstream.JetStream) (jetstream.Consumer, error)
+		into     *uint64
+	}{{streams.IntakeConsumer, &b.Events}, {streams.RouterConsumer, &b.Versions}} {
+		c, err := q.consumer(ctx, js)
+		if err != nil {
+			return b, err
+		}
+		info, err := c.Info(ctx)
+		if err != nil {
+			return b, fmt.Errorf("look up consumer %s: %w", c.CachedInfo().Name, err)
+		}
+		*q.into = info.NumPending + uint64(info.NumAckPending)
+	}
+	for name, into := range map[string]*uint64{streams.Flags: &b.Flags, streams.DeadLetters: &b.Dead} {
+		s, err := js.Stream(ctx, name) // asks anew
+		if err != nil {
+			return b, fmt.Errorf("look up stream %s: %w", name, err)
+		}
+		*into = s.CachedInfo().State.Msgs
+	}
+	return b, nil
+}
+
+// levelEvery is how often waitLevel looks.
+const levelEvery = 20 * time.Millisecond
+
+// waitLevel waits until everything said has arrived everywhere; progress is told of each look.
+// Events count as taken in before their versions are seen waiting, so it takes two looks in a
+// row to believe it.
+func waitLevel(ctx context.Context, js jetstream.JetStream, progress func(backlog)) error {
+	for quiet := 0; ; {
+		b, err := measureBacklog(ctx, js)
+		if err != nil {
+			return err
+		}
+		progress(b)
+		if quiet++; !b.level() {
+			quiet = 0
+		}
+		if quiet == 2 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w; still waiting: %d events, %d versions, %d flags", ctx.Err(), b.Events, b.Versions, b.Flags)
+		case <-time.After(levelEvery):
+		}
+	}
+}

@@ -1,0 +1,112 @@
+// Command loa syndicates the content of public portals: it keeps images, feeds and downstream
+// portals in step with what a CMS publishes on NATS.
+//
+// This package holds the commands and nothing else: each file is one of them, app.go wires the
+// workers together for `loa serve`, client.go connects the other commands to what runs.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+type commands struct {
+	Serve    serveCmd    `cmd:"" help:"Run Loa: everything, or some of its roles."`
+	Demo     demoCmd     `cmd:"" help:"See it work: a sample city publishes, and you look at what comes out."`
+	Publish  publishCmd  `cmd:"" help:"Publish an article: an event as JSON, or Markdown or HTML with front matter."`
+	Withdraw withdrawCmd `cmd:"" help:"Withdraw an article."`
+	Article  struct {
+		Show articleShowCmd `cmd:"" help:"Show an article as the log has it."`
+	} `cmd:"" help:"Look at articles."`
+	Portals struct {
+		Ls     portalsLsCmd     `cmd:"" help:"List the portals, with their state and what waits for them."`
+		Show   portalsShowCmd   `cmd:"" help:"Show one portal's configuration and state."`
+		Add    portalsAddCmd    `cmd:"" help:"Add a portal, or change one."`
+		Pause  portalsPauseCmd  `cmd:"" help:"Hold a portal's bulletins back. None is lost."`
+		Resume portalsResumeCmd `cmd:"" help:"Let a paused portal catch up."`
+		Rm     portalsRmCmd     `cmd:"" help:"Remove a portal for good."`
+	} `cmd:"" help:"The portals that bulletins are pushed to."`
+	Dead struct {
+		Ls    deadLsCmd    `cmd:"" help:"List the dead letters."`
+		Show  deadShowCmd  `cmd:"" help:"Show one, with all that is known of it."`
+		Retry deadRetryCmd `cmd:"" help:"Try some again, as if they came for the first time."`
+		Drop  deadDropCmd  `cmd:"" help:"Remove some for good."`
+	} `cmd:"" help:"Work set aside for a person."`
+	Receive receiveCmd `cmd:"" help:"Run a sample portal that receives, verifies and shows bulletins."`
+	Config  struct {
+		Check   configCheckCmd   `cmd:"" help:"Check a configuration file."`
+		Example configExampleCmd `cmd:"" help:"Print a commented configuration to start from."`
+	} `cmd:"" help:"The configuration file."`
+	Bench struct {
+		Push   benchPushCmd   `cmd:"" help:"Pushes to 601 portals, beside a bare loop of signed POSTs."`
+		Feeds  benchFeedsCmd  `cmd:"" help:"Changes into feeds, with a small log and a large one."`
+		Intake benchIntakeCmd `cmd:"" help:"Events into the log, beside bare writes of the same bytes."`
+	} `cmd:"" help:"Measure this machine, beside floors measured in the same run."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// env is what a command may use of the world: tests give it buffers.
+type env struct {
+	ctx    context.Context
+	stdout io.Writer
+	stderr io.Writer
+}
+
+func (e *env) printf(format string, args ...any) { fmt.Fprintf(e.stdout, format, args...) }
+
+const (
+	exitFault = 1 // the command could not do what it was asked
+	exitUsage = 2 // it was asked wrongly
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second signal ends the process at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(&env{ctx, os.Stdout, os.Stderr}, os.Args[1:]))
+}
+
+// run runs one command line and gives the exit status.
+func run(e *env, args []string) int {
+	exited := -1
+	parser, err := kong.New(&commands{},
+		kong.Name("loa"),
+		kong.Description("Loa keeps images, feeds and portals in step with what a CMS publishes.\n\nTo see it work: loa demo. To run it: loa config example > loa.yaml, then loa serve --config loa.yaml."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.Writers(e.stdout, e.stderr),
+		kong.Exit(func(code int) { exited = code }),
+	)
+	if err != nil {
+		fmt.Fprintln(e.stderr, "loa:", err)
+		return exitFault
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(args)
+	if exited >= 0 { // help was asked for, and given
+		return exited
+	}
+	if err != nil {
+		fmt.Fprintf(e.stderr, "loa: %v\nTry: loa --help\n", err)
+		return exitUsage
+	}
+	if err := command.Run(e); err != nil {
+		if !errors.Is(err, errSaid) {
+			fmt.Fprintln(e.stderr, "loa:", err)
+		}
+		return exitFault
+	}
+	return 0
+}
+
+// errSaid ends a command with a fault whose text has been printed already.
+var errSaid = errors.New("reported")

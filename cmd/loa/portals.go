@@ -1,0 +1,364 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/loa-syndication/loa/internal/portal"
+	"github.com/loa-syndication/loa/internal/reconcile"
+	"github.com/loa-syndication/loa/internal/streams"
+	"github.com/loa-syndication/loa/workers/bulletins"
+	"github.com/loa-syndication/loa/workers/router"
+)
+
+// openPortals opens the registry for one command.
+func (s *session) openPortals(ctx context.Context) (*portal.Registry, error) {
+	tree, err := siteTree(s.cfg.Sites)
+	if err != nil {
+		return nil, err
+	}
+	return portal.Open(ctx, s.js, tree, zerolog.Nop())
+}
+
+// withPortals connects, opens the registry, and closes both afterwards.
+func (c *client) withPortals(e *env, do func(*session, *portal.Registry) error) error {
+	s, err := c.connect(e.ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	portals, err := s.openPortals(e.ctx)
+	if err != nil {
+		return err
+	}
+	defer portals.Close()
+	err = do(s, portals)
+	if errors.Is(err, portal.ErrNotFound) {
+		err = fmt.Errorf("%w; loa portals ls lists those there are", err)
+	}
+	return err
+}
+
+// operator signs changes.
+func operator() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return "command line"
+}
+
+// portalView is a portal as people and scripts are told of it: nothing secret.
+type portalView struct {
+	Name     string         `json:"name"`
+	Title    string         `json:"title,omitempty"`
+	URL      string         `json:"url"`
+	State    string         `json:"state"` // up, down, paused, unusable
+	Since    *time.Time     `json:"since,omitempty"`
+	Reason   string         `json:"reason,omitempty"`
+	Waiting  int            `json:"waiting"`
+	Oldest   *time.Time     `json:"oldest_waiting,omitempty"`
+	Filter   portal.Filter  `json:"filter"`
+	InFlight int            `json:"in_flight"`
+	Rate     float64        `json:"rate,omitempty"`
+	Timeout  string         `json:"timeout"`
+	Allow    []netip.Prefix `json:"allow,omitempty"`
+	Headers  []string       `json:"headers,omitempty"` // names
+	Created  time.Time      `json:"created"`
+	Changed  portal.Change  `json:"changed"`
+}
+
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// views describes all portals.
+func views(ctx context.Context, s *session, portals *portal.Registry) ([]portalView, error) {
+	waiting, err := reconcile.CountWaiting(ctx, s.js, bulletins.Kind)
+	if err != nil {
+		return nil, err
+	}
+	states := portals.States()
+	var all []portalView
+	for _, p := range portals.All() {
+		v := portalView{Name: p.Name, Title: p.Title, URL: p.URL, State: "up", Filter: p.Filter, InFlight: p.InFlight, Rate: p.Rate,
+			Timeout: p.Timeout.String(), Allow: p.Allow, Created: p.Created, Changed: p.Changed,
+			Waiting: waiting[p.Name].Flags, Oldest: optional(waiting[p.Name].Oldest)}
+		for name := range p.Headers {
+			v.Headers = append(v.Headers, name)
+		}
+		slices.Sort(v.Headers)
+		if st := states[p.Name]; st.Down {
+			v.State, v.Reason, v.Since = "down", st.Reason, optional(st.Since)
+		}
+		if p.Paused != nil {
+			v.State, v.Reason, v.Since = "paused", p.Paused.Why+" ("+p.Paused.By+")", optional(p.Paused.Since)
+		}
+		all = append(all, v)
+	}
+	for name, fault := range portals.Malformed() {
+		all = append(all, portalView{Name: name, State: "unusable", Reason: fault.Error(), Waiting: waiting[name].Flags, Oldest: optional(waiting[name].Oldest)})
+	}
+	slices.SortFunc(all, func(a, b portalView) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+type portalsLsCmd struct {
+	client
+	JSON bool `help:"Print as JSON, one portal a line."`
+}
+
+func (c *portalsLsCmd) Run(e *env) error {
+	return c.withPortals(e, func(s *session, portals *portal.Registry) error {
+		all, err := views(e.ctx, s, portals)
+		if err != nil {
+			return err
+		}
+		var rows [][]string
+		for _, v := range all {
+			if c.JSON {
+				if err := e.json(v); err != nil {
+					return err
+				}
+				continue
+			}
+			since, oldest := "", ""
+			if v.Since != nil {
+				since = clock(*v.Since)
+			}
+			if v.Oldest != nil {
+				oldest = clock(*v.Oldest)
+			}
+			rows = append(rows, []string{v.Name, v.State, since, strconv.Itoa(v.Waiting), oldest, shorten(v.URL, 50), shorten(v.Reason, 60)})
+		}
+		if c.JSON {
+			return nil
+		}
+		if len(rows) == 0 {
+			e.printf("No portals. Add them to the configuration, or with loa portals add.\n")
+			return nil
+		}
+		e.table([]string{"PORTAL", "STATE", "SINCE", "WAITING", "OLDEST", "ADDRESS", "WHY"}, rows)
+		return nil
+	})
+}
+
+type portalsShowCmd struct {
+	client
+	Name string `arg:"" help:"The portal's name."`
+	JSON bool   `help:"Print as JSON."`
+}
+
+func (c *portalsShowCmd) Run(e *env) error {
+	return c.withPortals(e, func(s *session, portals *portal.Registry) error {
+		all, err := views(e.ctx, s, portals)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(all, func(v portalView) bool { return v.Name == c.Name })
+		if i < 0 {
+			return fmt.Errorf("portal %q: %w", c.Name, portal.ErrNotFound)
+		}
+		v := all[i]
+		if c.JSON {
+			return e.json(v)
+		}
+		e.printf("%s  %s\n  address   %s\n  state     %s", v.Name, v.Title, v.URL, v.State)
+		if v.Since != nil {
+			e.printf(" since %s", clock(*v.Since))
+		}
+		e.printf("\n")
+		if v.Reason != "" {
+			e.printf("  why       %s\n", v.Reason)
+		}
+		e.printf("  waiting   %d", v.Waiting)
+		if v.Oldest != nil {
+			e.printf(", the oldest since %s", clock(*v.Oldest))
+		}
+		rate := "no limit"
+		if v.Rate > 0 {
+			rate = fmt.Sprintf("%g a second", v.Rate)
+		}
+		e.printf("\n  limits    %d at once, %s, %s for an answer\n", v.InFlight, rate, v.Timeout)
+		for _, f := range []struct {
+			name   string
+			values []string
+		}{{"sites", v.Filter.Sites}, {"categories", v.Filter.Categories}, {"tags", v.Filter.Tags}} {
+			if len(f.values) > 0 {
+				e.printf("  %-9s %s\n", f.name, strings.Join(f.values, ", "))
+			}
+		}
+		if v.Filter.Urgency > 0 {
+			e.printf("  urgency   at most %d\n", v.Filter.Urgency)
+		}
+		e.printf("  changed   %s by %s\n", clock(v.Changed.At), v.Changed.By)
+		return nil
+	})
+}
+
+type portalsAddCmd struct {
+	client
+	Name       string         `arg:"" help:"A permanent name: a-z, 0-9 and hyphens."`
+	URL        string         `required:"" help:"Where bulletins are posted."`
+	Title      string         `help:"What people call it."`
+	SecretFile string         `type:"existingfile" placeholder:"FILE" help:"File with its secret (whsec_…); without it one is made, and printed once."`
+	Sites      []string       `placeholder:"SITE" help:"Only articles of these sites and of those under them."`
+	Categories []string       `placeholder:"ID" help:"Only articles of these categories."`
+	Tags       []string       `placeholder:"TAG" help:"Only articles with one of these tags."`
+	Urgency    int            `help:"Only articles at least as urgent as this (1 to 8; 1 is the most urgent)."`
+	InFlight   int            `help:"Bulletins under way at once (4)."`
+	Rate       float64        `help:"Bulletins a second (no limit)."`
+	Timeout    time.Duration  `help:"For one answer (15s)."`
+	Allow      []netip.Prefix `placeholder:"CIDR" help:"Private addresses that the portal may have, such as 10.1.2.0/24."`
+	From       string         `default:"now" help:"Which articles it gets: those published from now on, all there are, or those published since dd/mm/yyyy." placeholder:"now|all|DATE"`
+}
+
+func (c *portalsAddCmd) Run(e *env) error {
+	since, backfill, err := parseFrom(c.From)
+	if err != nil {
+		return err
+	}
+	return c.withPortals(e, func(s *session, portals *portal.Registry) error {
+		p, exists := portals.Get(c.Name)
+		if !exists {
+			p = portal.Portal{Name: c.Name}
+		}
+		p.URL, p.Title = c.URL, c.Title
+		p.Filter = portal.Filter{Sites: c.Sites, Categories: c.Categories, Tags: c.Tags, Urgency: c.Urgency}
+		p.InFlight, p.Rate, p.Timeout, p.Allow = c.InFlight, c.Rate, c.Timeout, c.Allow
+		if c.SecretFile != "" {
+			secret, err := os.ReadFile(c.SecretFile)
+			if err != nil {
+				return err
+			}
+			p.Secrets = []portal.Secret{portal.Secret(strings.TrimSpace(string(secret)))}
+		}
+		made := len(p.Secrets) == 0
+		p, err := portals.Put(e.ctx, p, operator())
+		if err != nil {
+			return err
+		}
+		if exists {
+			e.printf("Changed portal %s.\n", p.Name)
+		} else {
+			e.printf("Added portal %s.\n", p.Name)
+		}
+		if made {
+			e.printf("Its secret, which is not shown again: %s\n", p.Secrets[0].Reveal())
+		}
+		if !backfill {
+			return nil
+		}
+		n, err := raiseFor(e.ctx, s, p.Name, since)
+		if err != nil {
+			return err
+		}
+		e.printf("%d articles of the log are compared with it.\n", n)
+		return nil
+	})
+}
+
+// parseFrom reads --from.
+func parseFrom(from string) (since time.Time, backfill bool, err error) {
+	switch from {
+	case "now":
+		return time.Time{}, false, nil
+	case "all":
+		return time.Time{}, true, nil
+	}
+	if since, err = time.ParseInLocation("02/01/2006", from, local); err != nil {
+		return since, false, fmt.Errorf("--from: got %q, expected now, all or a date as dd/mm/yyyy", from)
+	}
+	return since, true, nil
+}
+
+// raisePage is how many flags are raised at once.
+const raisePage = 1000
+
+// raiseFor flags a portal for every article published since then. Which of them it is to have,
+// its filter decides when they are taken.
+func raiseFor(ctx context.Context, s *session, name string, since time.Time) (int, error) {
+	var flags []reconcile.Flag
+	n := 0
+	flush := func() error {
+		n += len(flags)
+		err := reconcile.Raise(ctx, s.js, flags)
+		flags = flags[:0]
+		return err
+	}
+	for a, err := range s.log.Walk(ctx, "*", 0) {
+		if err != nil {
+			return n, err
+		}
+		if !a.Live() || a.Published.Before(since) {
+			continue
+		}
+		f := router.Flags(bulletins.Kind, []string{name}, a)
+		f[0].Class = streams.Normal // what is old news overtakes nothing
+		if flags = append(flags, f...); len(flags) == raisePage {
+			if err := flush(); err != nil {
+				return n, err
+			}
+		}
+	}
+	return n, flush()
+}
+
+type portalsPauseCmd struct {
+	client
+	Name string `arg:"" help:"The portal's name."`
+	Why  string `required:"" help:"Why, for those who wonder."`
+}
+
+func (c *portalsPauseCmd) Run(e *env) error {
+	return c.withPortals(e, func(_ *session, portals *portal.Registry) error {
+		if err := portals.Pause(e.ctx, c.Name, operator(), c.Why); err != nil {
+			return err
+		}
+		e.printf("Paused %s. What is due to it waits.\n", c.Name)
+		return nil
+	})
+}
+
+type portalsResumeCmd struct {
+	client
+	Name string `arg:"" help:"The portal's name."`
+}
+
+func (c *portalsResumeCmd) Run(e *env) error {
+	return c.withPortals(e, func(_ *session, portals *portal.Registry) error {
+		if err := portals.Resume(e.ctx, c.Name, operator()); err != nil {
+			return err
+		}
+		e.printf("Resumed %s.\n", c.Name)
+		return nil
+	})
+}
+
+type portalsRmCmd struct {
+	client
+	Name string `arg:"" help:"The portal's name."`
+	Yes  bool   `help:"Do it without asking again." required:""`
+}
+
+func (c *portalsRmCmd) Run(e *env) error {
+	return c.withPortals(e, func(_ *session, portals *portal.Registry) error {
+		if err := portals.Delete(e.ctx, c.Name); err != nil {
+			return err
+		}
+		e.printf("Removed %s. What it holds, it keeps: nothing tells it of corrections and withdrawals any more.\n", c.Name)
+		return nil
+	})
+}
