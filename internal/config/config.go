@@ -21,8 +21,7 @@ import (
 
 // Roles, the parts of Loa that a process may run.
 const (
-	RoleIntake    = "intake"
-	RoleRouter    = "router"
+	RoleIntake    = "intake" // the router included: what enters the log is flagged there
 	RoleFeeds     = "feeds"
 	RoleBulletins = "bulletins"
 	RoleGateway   = "gateway"
@@ -30,7 +29,7 @@ const (
 
 // Roles lists all of them, in the order of an article's way.
 func Roles() []string {
-	return []string{RoleIntake, RoleRouter, RoleFeeds, RoleBulletins, RoleGateway}
+	return []string{RoleIntake, RoleFeeds, RoleBulletins, RoleGateway}
 }
 
 // Log formats.

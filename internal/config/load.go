@@ -31,7 +31,7 @@ type Overlay struct {
 	Listen              *string        `env:"LOA_LISTEN" placeholder:"ADDR" help:"Where the gateway listens (127.0.0.1:8080)."`
 	PublicURL           *string        `name:"public-url" env:"LOA_PUBLIC_URL" placeholder:"URL" help:"How the world reaches the gateway."`
 	MediaURL            *string        `name:"media-url" env:"LOA_MEDIA_URL" placeholder:"URL" help:"What comes before media/ in the addresses of pictures (the public URL)."`
-	Roles               []string       `env:"LOA_ROLES" placeholder:"ROLE" help:"Parts of Loa to run, with commas between: intake, router, feeds, bulletins, gateway (all)."`
+	Roles               []string       `env:"LOA_ROLES" placeholder:"ROLE" help:"Parts of Loa to run, with commas between: intake, feeds, bulletins, gateway (all)."`
 	Grace               *time.Duration `env:"LOA_GRACE" placeholder:"DURATION" help:"How long a shutdown may take (20s)."`
 	LogLevel            *string        `env:"LOA_LOG_LEVEL" placeholder:"LEVEL" help:"trace, debug, info, warn or error (info)."`
 	LogFormat           *string        `env:"LOA_LOG_FORMAT" placeholder:"FORMAT" help:"console or json (console)."`
