@@ -261,10 +261,20 @@ func (a *app) prepareBulletins(ctx context.Context) error {
 func (a *app) drain() time.Duration { return a.cfg.Grace * 3 / 4 }
 
 func (a *app) prepareGateway(context.Context) (err error) {
-	a.gateway, err = gateway.New(gateway.Options{Objects: a.backbone.store, Articles: a.articles, Sites: a.sites,
-		Feeds:    a.feeds.List,
-		MediaURL: a.cfg.MediaURL, PublicURL: a.cfg.PublicURL, Ready: a.ready, Gatherer: a.registry, Registerer: a.registry, Log: a.log})
+	a.gateway, err = gateway.New(gateway.Options{Objects: a.backbone.store, Articles: a.articles, Sites: a.sites, Feeds: a.feedList,
+		PublicURL: a.cfg.PublicURL, MediaURL: a.cfg.MediaURL, Hubs: a.cfg.Feeds.Hubs, Ready: a.ready,
+		Gatherer: a.registry, Registerer: a.registry, Grace: a.drain(), Log: a.log})
 	return err
+}
+
+// feedList describes the feeds to the gateway, which does not know the worker that makes them.
+func (a *app) feedList(ctx context.Context) ([]gateway.FeedInfo, error) {
+	list, err := a.feeds.List(ctx)
+	infos := make([]gateway.FeedInfo, len(list))
+	for i, f := range list {
+		infos[i] = gateway.FeedInfo{ID: f.ID, Title: f.Title, Site: f.Site, Kind: string(f.Kind)}
+	}
+	return infos, err
 }
 
 // readyTimeout bounds the checks of one answer to /readyz.
