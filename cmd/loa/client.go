@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -74,20 +76,47 @@ func (c *client) connect(ctx context.Context) (*session, error) {
 func (s *session) close() { s.js.Conn().Close() }
 
 // config is the configuration that the flags name; else that of a Loa which runs on the data
-// directory; else none but the flags.
+// directory; else nothing but the flags.
 func (c *client) config() (*config.Config, error) {
+	path := c.Config
+	dir := config.Default().DataDir
+	if c.Data != nil {
+		dir = *c.Data
+	}
+	if path == "" && c.NATS == nil {
+		running, err := readAddresses(dir)
+		if err != nil {
+			return nil, err
+		}
+		path = running.Config
+	}
+	if path == "" {
+		return c.bare(dir)
+	}
 	over := config.Overlay{DataDir: c.Data, NATS: c.NATS, NATSUser: c.NATSUser, NATSPasswordFile: c.NATSPasswordFile,
 		NATSCredentialsFile: c.NATSCredentialsFile}
-	path := c.Config
-	if path == "" {
-		dir := config.Default().DataDir
-		if c.Data != nil {
-			dir = *c.Data
-		}
-		if running, err := readAddresses(dir); err == nil && c.NATS == nil {
-			path, over.DataDir = running.Config, &dir
-		}
+	if c.Config == "" {
+		over.DataDir = &dir // the file's own may be relative to where Loa was started
 	}
 	cfg, _, err := config.Load(path, over)
 	return cfg, err
+}
+
+// bare is a configuration of nothing but where NATS is.
+func (c *client) bare(dir string) (*config.Config, error) {
+	cfg := config.Default()
+	cfg.DataDir = dir
+	for _, f := range []struct{ from, to *string }{{c.NATS, &cfg.NATS.URL}, {c.NATSUser, &cfg.NATS.User}, {c.NATSCredentialsFile, &cfg.NATS.CredentialsFile}} {
+		if f.from != nil {
+			*f.to = *f.from
+		}
+	}
+	if c.NATSPasswordFile != nil {
+		password, err := os.ReadFile(*c.NATSPasswordFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the NATS password: %w", err)
+		}
+		cfg.NATS.Password = config.Secret(strings.TrimSpace(string(password)))
+	}
+	return cfg, nil
 }
