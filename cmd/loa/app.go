@@ -79,6 +79,7 @@ func newApp(ctx context.Context, cfg *config.Config, log zerolog.Logger) (_ *app
 		return nil, err
 	}
 	js := a.backbone.js
+	a.registry.MustRegister(newWaitingMetrics(js))
 	if a.articles, err = streams.OpenLog(ctx, js); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/loa-syndication/loa/internal/streams"
 )
@@ -70,5 +71,36 @@ func waitLevel(ctx context.Context, js jetstream.JetStream, progress func(backlo
 			return fmt.Errorf("%w; still waiting: %d events, %d versions, %d flags", ctx.Err(), b.Events, b.Versions, b.Flags)
 		case <-time.After(levelEvery):
 		}
+	}
+}
+
+// scrapeTimeout bounds what one scrape of /metrics asks of JetStream.
+const scrapeTimeout = 5 * time.Second
+
+// waitingMetrics collects the backlog, of all processes together.
+type waitingMetrics struct {
+	js   jetstream.JetStream
+	desc *prometheus.Desc
+}
+
+func newWaitingMetrics(js jetstream.JetStream) *waitingMetrics {
+	return &waitingMetrics{js, prometheus.NewDesc("loa_waiting",
+		"What waits: events to be taken in, versions to be routed, flags to be lowered, dead letters for a person.", []string{"what"}, nil)}
+}
+
+// Describe implements prometheus.Collector.
+func (m *waitingMetrics) Describe(ch chan<- *prometheus.Desc) { ch <- m.desc }
+
+// Collect implements prometheus.Collector.
+func (m *waitingMetrics) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	b, err := measureBacklog(ctx, m.js)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(m.desc, err)
+		return
+	}
+	for what, n := range map[string]uint64{"events": b.Events, "versions": b.Versions, "flags": b.Flags, "dead_letters": b.Dead} {
+		ch <- prometheus.MustNewConstMetric(m.desc, prometheus.GaugeValue, float64(n), what)
 	}
 }
