@@ -38,15 +38,37 @@ type Schedule struct{ js jetstream.JetStream }
 // NewSchedule uses the stream that [Setup] made.
 func NewSchedule(js jetstream.JetStream) *Schedule { return &Schedule{js} }
 
-// Waiting is a message that has been scheduled.
+// Waiting is a message that has been scheduled, and not been dealt with.
 type Waiting struct {
 	Header nats.Header
 	Data   []byte
-	Seq    uint64
+	// At is its time; zero once it is due.
+	At time.Time
+	// Seq is what [Schedule.At] names to replace it; 0 once it is due, when that is too late.
+	Seq uint64
 }
 
-// Waiting gives what is scheduled, and not yet due, for the article; nil if there is nothing.
+// Waiting gives what waits for the article: scheduled, or due and not acknowledged; nil if
+// there is nothing.
 func (s *Schedule) Waiting(ctx context.Context, what string, k Key) (*Waiting, error) {
+	w, err := s.scheduled(ctx, what, k)
+	if w != nil || err != nil {
+		return w, err
+	}
+	m, err := leaderMsg(ctx, s.js, Schedules, dueSubject(what, string(k)))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up the %s of %s: %w", what, k, err)
+	}
+	return &Waiting{Header: m.Header, Data: m.Data}, nil
+}
+
+// atTime begins the header of a message that has one time ([jetstream.ScheduleHeader]).
+const atTime = "@at "
+
+func (s *Schedule) scheduled(ctx context.Context, what string, k Key) (*Waiting, error) {
 	m, err := leaderMsg(ctx, s.js, Schedules, scheduleSubject(what, string(k)))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil
@@ -54,7 +76,11 @@ func (s *Schedule) Waiting(ctx context.Context, what string, k Key) (*Waiting, e
 	if err != nil {
 		return nil, fmt.Errorf("look up the %s of %s: %w", what, k, err)
 	}
-	return &Waiting{m.Header, m.Data, m.Sequence}, nil
+	at, err := time.Parse(time.RFC3339Nano, strings.TrimPrefix(m.Header.Get(jetstream.ScheduleHeader), atTime))
+	if err != nil {
+		return nil, fmt.Errorf("look up the %s of %s: %w", what, k, err)
+	}
+	return &Waiting{Header: m.Header, Data: m.Data, At: at, Seq: m.Sequence}, nil
 }
 
 // At schedules a message, in place of the one of sequence last (0: of none) that waits for the
@@ -68,7 +94,7 @@ func (s *Schedule) At(ctx context.Context, what string, k Key, at time.Time, hea
 		}
 	}
 	// The client's own option cuts off the fraction, which would be early.
-	m.Header.Set(jetstream.ScheduleHeader, "@at "+at.UTC().Format(time.RFC3339Nano))
+	m.Header.Set(jetstream.ScheduleHeader, atTime+at.UTC().Format(time.RFC3339Nano))
 	m.Header.Set(jetstream.ScheduleTargetHeader, dueSubject(what, string(k)))
 	m.Data = data
 	_, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectStream(Schedules), jetstream.WithExpectLastSequencePerSubject(last))
@@ -86,7 +112,7 @@ func (s *Schedule) At(ctx context.Context, what string, k Key, at time.Time, hea
 // "look again".
 func (s *Schedule) Set(ctx context.Context, what string, k Key, at time.Time, header nats.Header) error {
 	for {
-		waiting, err := s.Waiting(ctx, what, k)
+		waiting, err := s.scheduled(ctx, what, k)
 		if err != nil {
 			return err
 		}
