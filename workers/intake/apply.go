@@ -65,10 +65,14 @@ func standing(cur *article.Article, ev events.Event) (outcomeKind, error) {
 		// The withdrawal names the version that it withdraws. Nobody can mean anything else by
 		// it, and a notice that stays up does harm.
 		return applied, nil
-	case ev.Article != nil && !cur.Live() && !cur.Expired:
-		return older, nil // the version that was withdrawn, come late
+	case ev.Article != nil && !cur.Live() && !cur.Expired && len(cur.Digests) == 1:
+		return older, nil // the version that was withdrawn before it came
 	}
-	return "", &refusal{reason: fmt.Sprintf("/data/version: got %d again with other content, expected a greater version for every change", ev.Version())}
+	return "", contradiction(ev.Version(), "")
+}
+
+func contradiction(version int64, more string) *refusal {
+	return &refusal{reason: fmt.Sprintf("/data/version: got %d again with other content, expected a greater version for every change%s", version, more)}
 }
 
 // settle makes everything beside the log agree with a version of it: the copy in the object
@@ -77,10 +81,8 @@ func (in *Intake) settle(ctx context.Context, e streams.Entry) error {
 	if err := in.copyToStore(ctx, e); err != nil {
 		return err
 	}
-	if e.Live() && e.ExpiresAt != nil {
-		if err := in.schedule.Set(ctx, streams.Expiry, e.Key, *e.ExpiresAt, nil); err != nil {
-			return err
-		}
+	if err := in.scheduleExpiry(ctx, e); err != nil {
+		return err
 	}
 	if e.Live() && len(pending(e.Article)) > 0 {
 		return in.schedule.Set(ctx, streams.Pictures, e.Key, time.Now().Add(in.opts.PicturePauses[0]), attemptHeader(1))

@@ -39,11 +39,11 @@ func (in *Intake) build(ctx context.Context, cur *article.Article, ev events.Eve
 	var err error
 	if ev.Withdrawal != nil {
 		next = withdrawn(cur, ev)
-	} else if next, err = in.published(ctx, ev); err != nil {
+	} else if next, err = in.published(ctx, ev.Article); err != nil {
 		return nil, err
 	}
 	next.GUID = article.NewGUID(next.Site, next.ID)
-	next.Accepted = time.Now().UTC().Truncate(time.Millisecond)
+	next.Accepted = in.accepted(cur)
 	next.Number, next.Revision, next.Digests = ev.Version(), 0, []string{ev.Digest}
 	if cur != nil {
 		next.GUID = cur.GUID // fixed at first publication, however it was made then
@@ -52,25 +52,54 @@ func (in *Intake) build(ctx context.Context, cur *article.Article, ev events.Eve
 			next.Revision = cur.Revision + 1
 			next.Digests = append(slices.Clone(cur.Digests), ev.Digest)
 		}
-		if !next.Accepted.After(cur.Accepted) { // clocks go back
-			next.Accepted = cur.Accepted.Add(time.Millisecond)
-		}
 	}
 	next.Ever = remember(next.Ever, next)
-	if next.Live() && next.ExpiresAt != nil && !next.ExpiresAt.After(time.Now()) {
+	if next.Live() && next.ExpiresAt != nil && !next.ExpiresAt.After(in.opts.Now()) {
 		expire(next)
 	}
 	return next, nil
 }
 
-// published makes an article of a snapshot.
-func (in *Intake) published(ctx context.Context, ev events.Event) (*article.Article, error) {
-	s := ev.Article
+// accepted is the time at which the version after cur, or the first, enters the log.
+func (in *Intake) accepted(cur *article.Article) time.Time {
+	now := in.opts.Now().UTC().Truncate(time.Millisecond)
+	if cur != nil && !now.After(cur.Accepted) { // clocks go back
+		return cur.Accepted.Add(time.Millisecond)
+	}
+	return now
+}
+
+// published makes an article of a snapshot, with its pictures.
+func (in *Intake) published(ctx context.Context, s *events.Article) (*article.Article, error) {
+	a, wanted, err := draft(s)
+	if err != nil {
+		return nil, err
+	}
+	if a.Images, err = in.storePictures(ctx, wanted); err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(a.Images, article.Image.Stored) {
+		if a.Body, err = rewrite(s.Body, a, false); err != nil {
+			return nil, err
+		}
+	}
+	if a.Summary == "" {
+		a.Summary = article.Summary(a.Body, article.SummaryLength)
+	}
+	return a, nil
+}
+
+// draft makes an article of a snapshot, as it is without pictures, and lists those that it
+// wants. All that can be wrong with a valid event is found here.
+func draft(s *events.Article) (*article.Article, []events.Image, error) {
 	a := &article.Article{
 		Site: s.Site, ID: s.ID, Status: events.StatusLive,
 		URL: s.URL, Title: article.Text(s.Title, maxTitle), Summary: article.Text(s.Summary, maxSummary),
 		Language: s.Language, Urgency: s.Urgency, Published: s.Published, Updated: s.Published,
 		ExpiresAt: s.ExpiresAt, Correction: article.Text(s.Correction, maxSummary),
+	}
+	if a.Title == "" {
+		return nil, nil, &refusal{reason: "/data/title: got invisible characters alone, expected text"}
 	}
 	if a.Language == "" {
 		a.Language = defaultLanguage
@@ -82,7 +111,9 @@ func (in *Intake) published(ctx context.Context, ev events.Event) (*article.Arti
 		a.Updated = *s.Updated
 	}
 	for _, au := range s.Authors {
-		a.Authors = append(a.Authors, events.Author{Name: line(au.Name), Email: au.Email, URL: au.URL})
+		if au.Name = line(au.Name); au.Name != "" {
+			a.Authors = append(a.Authors, au)
+		}
 	}
 	for _, c := range s.Categories {
 		c.Label = line(c.Label)
@@ -96,12 +127,13 @@ func (in *Intake) published(ctx context.Context, ev events.Event) (*article.Arti
 			a.Tags = append(a.Tags, t)
 		}
 	}
-	if s.Source != nil {
+	if s.Source != nil && line(s.Source.Name) != "" {
 		a.Source = &events.Source{Name: line(s.Source.Name), URL: s.Source.URL}
 	}
 	for _, p := range s.Places {
-		p.Name, p.Code = line(p.Name), line(p.Code)
-		a.Places = append(a.Places, p)
+		if p.Name, p.Code = line(p.Name), line(p.Code); p.Name != "" {
+			a.Places = append(a.Places, p)
+		}
 	}
 	if s.Rights != nil {
 		a.Rights = &events.Rights{Copyright: article.Text(s.Rights.Copyright, maxNote), UsageTerms: article.Text(s.Rights.UsageTerms, maxNote)}
@@ -110,21 +142,22 @@ func (in *Intake) published(ctx context.Context, ev events.Event) (*article.Arti
 		f.Title = line(f.Title)
 		a.Attachments = append(a.Attachments, f)
 	}
-	base, err := url.Parse(s.URL)
+	base, err := pageOf(a)
+	if err != nil {
+		return nil, nil, err
+	}
+	var wanted []events.Image
+	a.Body, wanted, err = survey(s, base)
+	return a, wanted, err
+}
+
+// pageOf is the address against which those in the article's body are resolved.
+func pageOf(a *article.Article) (*url.URL, error) {
+	base, err := url.Parse(a.URL)
 	if err != nil {
 		return nil, &refusal{reason: fmt.Sprintf("/data/url: %v", err)}
 	}
-	wanted := wantedPictures(s, base)
-	if a.Images, err = in.storePictures(ctx, wanted); err != nil {
-		return nil, err
-	}
-	if a.Body, err = rewrite(s.Body, base, a.Images, false); err != nil {
-		return nil, err
-	}
-	if a.Summary == "" {
-		a.Summary = article.Summary(a.Body, article.SummaryLength)
-	}
-	return a, nil
+	return base, nil
 }
 
 func line(s string) string { return article.Text(s, maxLine) }
@@ -179,25 +212,20 @@ func remember(ever article.Selections, a *article.Article) article.Selections {
 	return ever
 }
 
-// wantedPictures are those that the snapshot lists, with absolute addresses, and those that
-// only its body shows.
-func wantedPictures(s *events.Article, base *url.URL) []events.Image {
-	wanted := make([]events.Image, 0, len(s.Images))
+// survey gives the snapshot's body as it is without pictures, and the pictures wanted: those that
+// the snapshot lists, with absolute addresses, and those that only its body shows.
+func survey(s *events.Article, base *url.URL) (body string, wanted []events.Image, err error) {
 	known := map[string]bool{}
 	for _, img := range s.Images {
-		if abs, ok := article.ResolveLink(base, img.URL); ok && img.URL != "" {
+		if abs, ok := article.ResolveLink(base, img.URL); ok {
 			img.URL = abs
 		}
 		img.Alt, img.Caption, img.Credit = line(img.Alt), article.Text(img.Caption, maxSummary), line(img.Credit)
 		wanted = append(wanted, img)
 		known[img.URL] = true
 	}
-	if !strings.Contains(s.Body, "<") {
-		return wanted
-	}
 	inBody := 0
-	// The error comes again when the body is rewritten, with what is known by then.
-	_, _ = article.Sanitise(s.Body, article.SanitiseOptions{Base: base, Image: func(src string) (article.Picture, bool) {
+	body, err = sanitise(s.Body, article.SanitiseOptions{Base: base, Image: func(src string) (article.Picture, bool) {
 		if !known[src] && inBody < maxBodyPictures && !strings.HasPrefix(src, "cid:") {
 			known[src] = true
 			inBody++
@@ -205,12 +233,20 @@ func wantedPictures(s *events.Article, base *url.URL) []events.Image {
 		}
 		return article.Picture{}, false
 	}})
-	return wanted
+	return body, wanted, err
 }
 
-// storePictures stores an article's pictures, at most until the deadline. Those that cannot be
-// had do not hold it back: they are listed with what went wrong. Only the object store's own
-// fault is an error.
+func sanitise(body string, o article.SanitiseOptions) (string, error) {
+	out, err := article.Sanitise(body, o)
+	if err != nil {
+		return "", &refusal{reason: "/data/body: " + err.Error()}
+	}
+	return out, nil
+}
+
+// storePictures stores an article's pictures, those that have to be fetched at most until the
+// deadline. Those that cannot be had do not hold it back: they are listed with what went wrong.
+// Only the object store's own fault is an error.
 func (in *Intake) storePictures(ctx context.Context, wanted []events.Image) ([]article.Image, error) {
 	if len(wanted) == 0 {
 		return nil, nil
@@ -221,24 +257,40 @@ func (in *Intake) storePictures(ctx context.Context, wanted []events.Image) ([]a
 	var group errgroup.Group
 	group.SetLimit(picturesAtOnce)
 	for i, img := range wanted {
-		group.Go(func() error {
-			var err error
-			stored[i], err = in.opts.Pictures.Store(limited, img)
-			if err == nil {
-				return nil
+		group.Go(func() (err error) {
+			until := limited
+			if len(img.Data) > 0 {
+				until = ctx // it is kept nowhere else, to be tried later
 			}
-			if errors.Is(err, objects.ErrUnavailable) && limited.Err() == nil {
-				return fmt.Errorf("store picture %s: %w", name(img), err)
-			}
-			stored[i] = article.Image{Image: img, Fault: err.Error()}
-			stored[i].Data = nil
-			// A picture that came inside the event is not kept anywhere else.
-			stored[i].Pending = img.URL != "" && !in.opts.Pictures.Permanent(err)
-			in.opts.Log.Warn().Err(err).Str("image", name(img)).Bool("retry", stored[i].Pending).Msg("picture not stored")
-			return nil
+			stored[i], err = in.storePicture(until, img)
+			return err
 		})
 	}
 	return stored, group.Wait()
+}
+
+func (in *Intake) storePicture(ctx context.Context, img events.Image) (stored article.Image, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = crashed(p)
+		}
+	}()
+	stored, err = in.opts.Pictures.Store(ctx, img)
+	if err == nil {
+		stored.Data = nil
+		return stored, nil
+	}
+	if errors.Is(err, objects.ErrUnavailable) && ctx.Err() == nil {
+		return article.Image{}, fmt.Errorf("store picture %s: %w", name(img), err)
+	}
+	stored = article.Image{Image: img, Fault: err.Error()}
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+		stored.Fault = fmt.Sprintf("not there within %s", in.opts.PicturesDeadline)
+	}
+	stored.Data = nil
+	stored.Pending = len(img.Data) == 0 && !in.opts.Pictures.Permanent(err)
+	in.opts.Log.Warn().Err(err).Str("image", name(img)).Bool("retry", stored.Pending).Msg("picture not stored")
+	return stored, nil
 }
 
 func name(img events.Image) string {
@@ -248,11 +300,15 @@ func name(img events.Image) string {
 	return "cid:" + img.ContentID
 }
 
-// rewrite sanitises a body and makes it show the stored pictures. With again, it is one that
-// went through this before.
-func rewrite(body string, base *url.URL, images []article.Image, again bool) (string, error) {
+// rewrite sanitises a body of a and makes it show the stored pictures. With again, it is one
+// that went through this before.
+func rewrite(body string, a *article.Article, again bool) (string, error) {
+	base, err := pageOf(a)
+	if err != nil {
+		return "", err
+	}
 	pictures := map[string]article.Picture{}
-	for _, img := range images {
+	for _, img := range a.Images {
 		if !img.Stored() {
 			continue
 		}
@@ -264,14 +320,10 @@ func rewrite(body string, base *url.URL, images []article.Image, again bool) (st
 			pictures["cid:"+img.ContentID] = p
 		}
 	}
-	out, err := article.Sanitise(body, article.SanitiseOptions{Base: base, Stored: again, Image: func(src string) (article.Picture, bool) {
+	return sanitise(body, article.SanitiseOptions{Base: base, Stored: again, Image: func(src string) (article.Picture, bool) {
 		p, ok := pictures[src]
 		return p, ok
 	}})
-	if err != nil {
-		return "", &refusal{reason: "/data/body: " + err.Error()}
-	}
-	return out, nil
 }
 
 // bodySizes tells browsers how wide a body shows its pictures.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -17,9 +16,25 @@ import (
 	"github.com/loa-syndication/loa/internal/streams"
 )
 
+const (
+	// firing is how near its time a scheduled message is no longer replaced, in which the clocks
+	// may differ too. JetStream takes messages that are due, and a moment later purges the
+	// subject that they waited on, together with what has come there in between.
+	firing = 2 * time.Second
+	// roomBeside is what a message that is kept for later, or set aside then, has beside the
+	// event, in bytes.
+	roomBeside = 64 << 10
+)
+
 // embargo schedules an event for the end of its embargo. Until then the article stays as it is.
 // Of several embargoed versions the newest waits.
 func (in *Intake) embargo(ctx context.Context, key streams.Key, ev events.Event, m jetstream.Msg) (outcomeKind, error) {
+	if most := int(in.opts.JS.Conn().MaxPayload()) - roomBeside; len(m.Data()) > most {
+		return "", &refusal{reason: fmt.Sprintf("the event has %d bytes, and at most %d can wait for their embargo to end: send images by address rather than inline", len(m.Data()), most)}
+	}
+	if _, _, err := draft(ev.Article); err != nil { // said now, not when it is too late
+		return "", err
+	}
 	for {
 		cur, err := in.current(ctx, key)
 		if err != nil {
@@ -35,15 +50,18 @@ func (in *Intake) embargo(ctx context.Context, key streams.Key, ev events.Event,
 		var last uint64
 		if waiting != nil {
 			last = waiting.Seq
-			// What waits was parsed before it was scheduled.
-			if other, err := events.Parse(waiting.Header, waiting.Data); err == nil && other.Version() >= ev.Version() {
-				switch {
-				case other.Version() > ev.Version():
-					return older, nil
-				case other.Digest == ev.Digest:
-					return duplicate, nil
-				}
-				return "", &refusal{reason: fmt.Sprintf("/data/version: got %d again with other content, expected a greater version for every change; the first waits for its embargo to end", ev.Version())}
+			other, err := events.Parse(waiting.Header, waiting.Data)
+			switch {
+			case err != nil: // the contract has changed since; it will be set aside when it is due
+				return "", &refusal{reason: fmt.Sprintf("another version waits for its embargo to end, and cannot be compared: %v", err)}
+			case other.Version() > ev.Version():
+				return older, nil
+			case other.Digest == ev.Digest:
+				return duplicate, nil
+			case other.Version() == ev.Version():
+				return "", contradiction(ev.Version(), "; the first waits for its embargo to end")
+			case waiting.Seq != 0 && waiting.At.Sub(in.opts.Now()) < firing:
+				return "", &early{firing}
 			}
 		}
 		err = in.schedule.At(ctx, streams.Embargo, key, *ev.Article.EmbargoUntil, m.Headers(), m.Data(), last)
@@ -53,15 +71,35 @@ func (in *Intake) embargo(ctx context.Context, key streams.Key, ev events.Event,
 	}
 }
 
+// expiry is the header that says for which expiry a message was scheduled.
+const expiry = "Loa-Expiry"
+
+func (in *Intake) scheduleExpiry(ctx context.Context, e streams.Entry) error {
+	if !e.Live() || e.ExpiresAt == nil {
+		return nil
+	}
+	return in.schedule.Set(ctx, streams.Expiry, e.Key, *e.ExpiresAt, nats.Header{expiry: {stamp(*e.ExpiresAt)}})
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
 // expire withdraws an article whose time is over. The article decides, not the message: its
-// newest version may have another expiry, or none.
-func (in *Intake) expire(ctx context.Context, key streams.Key) (outcomeKind, error) {
+// newest version may have another expiry, which is then scheduled if that was not done, or none.
+func (in *Intake) expire(ctx context.Context, key streams.Key, header nats.Header) (outcomeKind, error) {
 	return in.revise(ctx, key, func(_ context.Context, a *article.Article) (bool, error) {
-		if !a.Live() || a.ExpiresAt == nil || a.ExpiresAt.After(time.Now()) {
+		if !a.Live() || a.ExpiresAt == nil {
 			return false, nil
 		}
-		expire(a)
-		return true, nil
+		left := a.ExpiresAt.Sub(in.opts.Now())
+		switch {
+		case left <= 0:
+			expire(a)
+			return true, nil
+		case header.Get(expiry) == stamp(*a.ExpiresAt):
+			// The scheduler's clock is ahead of this one. Scheduled again, it would be due at once.
+			return false, &early{left}
+		}
+		return false, nil
 	})
 }
 
@@ -86,10 +124,7 @@ func (in *Intake) revise(ctx context.Context, key streams.Key, change func(conte
 			return noChange, in.settleUnchanged(ctx, cur)
 		}
 		next.Revision++
-		next.Accepted = time.Now().UTC().Truncate(time.Millisecond)
-		if !next.Accepted.After(cur.Accepted) {
-			next.Accepted = cur.Accepted.Add(time.Millisecond)
-		}
+		next.Accepted = in.accepted(cur.Article)
 		seq, err := in.log.Put(ctx, &next, cur.Seq)
 		if errors.Is(err, streams.ErrConflict) {
 			continue
@@ -107,10 +142,7 @@ func (in *Intake) settleUnchanged(ctx context.Context, e streams.Entry) error {
 	if err := in.copyToStore(ctx, e); err != nil {
 		return err
 	}
-	if e.Live() && e.ExpiresAt != nil {
-		return in.schedule.Set(ctx, streams.Expiry, e.Key, *e.ExpiresAt, nil)
-	}
-	return nil
+	return in.scheduleExpiry(ctx, e)
 }
 
 // attempt is the header that counts the attempts at an article's missing pictures.
@@ -129,7 +161,8 @@ func pending(a *article.Article) (missing []int) {
 }
 
 // retryPictures tries an article's missing pictures again. Those that come make a new version;
-// for the rest another attempt is scheduled, and after the last they are set aside.
+// for the rest another attempt is scheduled, and after the last they are set aside; a person who
+// retries that gives them one attempt more.
 func (in *Intake) retryPictures(ctx context.Context, key streams.Key, header nats.Header) (outcomeKind, error) {
 	var missing []int
 	var left []string
@@ -146,7 +179,7 @@ func (in *Intake) retryPictures(ctx context.Context, key streams.Key, header nat
 	}
 	n, err := strconv.Atoi(header.Get(attempt))
 	if err != nil || n < 1 {
-		n = 0 // a person's retry begins anew
+		n = 0
 	}
 	if n >= len(in.opts.PicturePauses) {
 		return "", &refusal{reason: fmt.Sprintf("%d pictures could not be had in %d attempts", len(left), n), faults: left}
@@ -179,10 +212,6 @@ func (in *Intake) fillIn(ctx context.Context, a *article.Article, missing []int,
 	if !changed {
 		return false, nil
 	}
-	base, err := url.Parse(a.URL)
-	if err != nil {
-		return false, &refusal{reason: fmt.Sprintf("article's address %q: %v", a.URL, err)}
-	}
-	a.Body, err = rewrite(a.Body, base, a.Images, true)
+	a.Body, err = rewrite(a.Body, a, true)
 	return true, err
 }
