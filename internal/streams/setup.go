@@ -69,7 +69,7 @@ func Setup(ctx context.Context, js jetstream.JetStream, o Options) error {
 			return fmt.Errorf("set up stream %s: %w", cfg.Name, err)
 		}
 	}
-	for _, name := range []string{PortalsBucket, FeedsBucket, MediaBucket} {
+	for _, name := range []string{PortalsBucket, FeedsBucket, MediaBucket, HubsBucket} {
 		_, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
 			Bucket: name, History: 1, Replicas: max(o.Replicas, 1), MaxValueSize: 1 << 20,
 		})

@@ -36,6 +36,7 @@ const (
 	PortalsBucket = "portals" // portals' configuration and state
 	FeedsBucket   = "feeds"   // each feed's index
 	MediaBucket   = "media"   // source address → stored picture
+	HubsBucket    = "hubs"    // what each WebSub hub was told last
 )
 
 const (
