@@ -33,10 +33,10 @@ const (
 	// maxPixels is a 200 megapixel camera's picture.
 	minPixels, maxPixels Count = 1 << 20, 200_000_000
 	minEvents            Size  = 16 << 20 // two of the largest events
-	// maxID is in characters; a site's id may not be longer in events either.
-	maxID = 40
+	// maxSite and maxPortal are lengths of ids, in characters, as events and flags allow them.
+	maxSite, maxPortal = 40, 64
 	// A portal's limits.
-	maxInFlight                             = 100
+	maxInFlight                             = 64
 	maxRate                            Rate = 1000
 	minPortalTimeout, maxPortalTimeout      = time.Second, time.Minute
 	maxSecrets                              = 2
@@ -265,9 +265,9 @@ func (k *check) feeds() {
 // idPattern is that of a site's id in events.
 var idPattern = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
-func (k *check) id(path, id string) {
-	if !idPattern.MatchString(id) || len(id) > maxID {
-		k.found(path, id, fmt.Sprintf("at most %d small letters and digits, in words joined by single hyphens", maxID))
+func (k *check) id(path, id string, most int) {
+	if !idPattern.MatchString(id) || len(id) > most {
+		k.found(path, id, fmt.Sprintf("at most %d small letters and digits, in words joined by single hyphens", most))
 	}
 }
 
@@ -279,7 +279,7 @@ func (k *check) sites() {
 	for i, s := range k.c.Sites {
 		sites[i] = site.Site(s)
 		path := fmt.Sprintf("sites[%d]", i)
-		k.id(path+".id", s.ID)
+		k.id(path+".id", s.ID, maxSite)
 		k.address(path+".url", s.URL, "the site's home page")
 		if strings.TrimSpace(s.Name) == "" {
 			k.found(path+".name", "", "what people call the site")
@@ -299,7 +299,7 @@ func (k *check) sites() {
 }
 
 func (k *check) portal(path string, p *Portal) {
-	k.id(path+".name", p.Name)
+	k.id(path+".name", p.Name, maxPortal)
 	if p.Title == "" {
 		p.Title = p.Name
 	}
