@@ -1,0 +1,165 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/internal/outbound"
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+const articlePrefix = "/articles/"
+
+// articlePath holds a site and an article as the tokens of their ids ([events.Token]).
+var articlePath = regexp.MustCompile(`^/articles/([A-Za-z0-9_-]{1,64})/([A-Za-z0-9_-]{1,64})$`)
+
+// articleCaching: a withdrawal is to be seen soon.
+const articleCaching = "public, max-age=60"
+
+// publicArticle is an article as everybody may see it.
+type publicArticle struct {
+	GUID     string `json:"guid"`
+	Site     string `json:"site"`
+	SiteName string `json:"site_name,omitempty"`
+	ID       string `json:"id"`
+	article.Version
+	Status string `json:"status"`
+
+	URL         string              `json:"url"`
+	Title       string              `json:"title"`
+	Summary     string              `json:"summary,omitempty"`
+	Body        string              `json:"body,omitempty"`
+	Language    string              `json:"language"`
+	Authors     []events.Author     `json:"authors,omitempty"`
+	Categories  []events.Category   `json:"categories,omitempty"`
+	Tags        []string            `json:"tags,omitempty"`
+	Urgency     int                 `json:"urgency"`
+	Published   time.Time           `json:"published"`
+	Updated     time.Time           `json:"updated"`
+	ExpiresAt   *time.Time          `json:"expires_at,omitempty"`
+	Correction  string              `json:"correction,omitempty"`
+	Source      *events.Source      `json:"source,omitempty"`
+	Places      []events.Place      `json:"places,omitempty"`
+	Rights      *events.Rights      `json:"rights,omitempty"`
+	Images      []publicImage       `json:"images,omitempty"`
+	Attachments []events.Attachment `json:"attachments,omitempty"`
+
+	Withdrawal *events.BulletinWithdrawal `json:"withdrawal,omitempty"`
+}
+
+type publicImage struct {
+	Role string `json:"role"`
+	events.BulletinImage
+}
+
+func (g *Gateway) serveArticle(w http.ResponseWriter, r *http.Request) {
+	match := articlePath.FindStringSubmatch(r.URL.Path)
+	if match == nil {
+		g.notFound(w, r)
+		return
+	}
+	// The key is made of tokens, so that no wildcard and no other stream's subject gets in.
+	key, err := streams.ParseKey(match[1] + "." + match[2])
+	if err != nil {
+		g.notFound(w, r)
+		return
+	}
+	entry, err := g.o.Articles.Get(r.Context(), key, 0)
+	switch {
+	case errors.Is(err, streams.ErrNotFound):
+		g.problem(w, r, http.StatusNotFound, "There is no such article.")
+		return
+	case err != nil:
+		g.failLog(w, r, "article", err)
+		return
+	}
+	a := entry.Article
+	body, err := json.Marshal(g.public(a))
+	if err != nil {
+		g.fail(w, r, "article", fmt.Errorf("encode article %s: %w", key, err))
+		return
+	}
+
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Cache-Control", articleCaching)
+	h.Set("Content-Security-Policy", inert)
+	h.Set("Link", "<"+headerURL(a.URL)+`>; rel="canonical"`)
+	if to, ok := replacement(a); ok {
+		h.Set("Location", to)
+		send(w, r, http.StatusPermanentRedirect, body)
+		return
+	}
+	if !a.Live() {
+		send(w, r, http.StatusGone, body)
+		return
+	}
+	// The version names the state of the article, the hash that of the settings as well.
+	tag := fmt.Sprintf(`"%s-%s`, a.Version, newVariant(body).tag[1:])
+	h.Set("Etag", tag)
+	modified := a.Accepted
+	if time.Since(modified) < settled {
+		modified = time.Time{}
+	} else {
+		h.Set("Last-Modified", modified.UTC().Format(http.TimeFormat))
+	}
+	if status := precondition(r.Header, tag, modified); status != http.StatusOK {
+		w.WriteHeader(status)
+		return
+	}
+	send(w, r, http.StatusOK, body)
+}
+
+// replacement is where a withdrawn article's readers are sent.
+func replacement(a *article.Article) (string, bool) {
+	if a.Live() || a.Withdrawal == nil || a.Withdrawal.RedirectURL == "" {
+		return "", false
+	}
+	u, err := outbound.CheckURL(a.Withdrawal.RedirectURL, true)
+	if err != nil {
+		return "", false
+	}
+	return headerURL(u.String()), true
+}
+
+func send(w http.ResponseWriter, r *http.Request, status int, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		w.Write(body)
+	}
+}
+
+// public is the article without what is ours alone: digests, selections of the past, pictures
+// that did not arrive and from where they were to come.
+func (g *Gateway) public(a *article.Article) publicArticle {
+	a = a.WithMedia(g.o.MediaURL)
+	p := publicArticle{
+		GUID: a.GUID, Site: a.Site, ID: a.ID, Version: a.Version, Status: a.Status,
+		URL: a.URL, Title: a.Title, Summary: a.Summary, Body: a.Body, Language: a.Language,
+		Authors: a.Authors, Categories: a.Categories, Tags: a.Tags, Urgency: a.Urgency,
+		Published: a.Published, Updated: a.Updated, ExpiresAt: a.ExpiresAt, Correction: a.Correction,
+		Source: a.Source, Places: a.Places, Rights: a.Rights, Attachments: a.Attachments,
+		Withdrawal: a.Withdrawal,
+	}
+	if s, ok := g.o.Sites.Get(a.Site); ok {
+		p.SiteName = s.Name
+	}
+	for _, img := range a.Images {
+		if img.Stored() {
+			p.Images = append(p.Images, publicImage{img.Role, events.BulletinImage{
+				Rendition: img.Original, Alt: img.Alt, Caption: img.Caption, Credit: img.Credit, Renditions: img.Renditions,
+			}})
+		}
+	}
+	return p
+}

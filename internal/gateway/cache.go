@@ -1,0 +1,226 @@
+package gateway
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/loa-syndication/loa/internal/objects"
+)
+
+const (
+	// cacheBytes bounds what the cache holds, both variants counted: some 2,000 feeds of 50
+	// summaries, or 200 with full bodies.
+	cacheBytes = 64 << 20
+	// entryBytes is what an entry costs beside its bodies; what does not exist costs as much.
+	entryBytes = 1 << 10
+	// maxFeed is the largest object, in bytes, that is taken for a feed: 50 entries of 512 KiB,
+	// and what quoting adds.
+	maxFeed = 64 << 20
+	// freshFor is how long an entry is served without asking whether it is still right: a
+	// reader learns of a change within it.
+	freshFor = time.Second
+	// staleFor is how long an entry is served while the store cannot be asked. The store's being
+	// away keeps new versions from being stored too, so it is hardly ever behind.
+	staleFor = time.Hour
+	// staleWait is how long readers wait for a slow store when there is something to serve
+	// without it; pause is then the time to the next attempt.
+	staleWait = 2 * time.Second
+	pause     = 5 * time.Second
+	// loadTimeout bounds loading a feed that is not in the cache.
+	loadTimeout = 20 * time.Second
+)
+
+// errNoFeed says that there is no such feed.
+var errNoFeed = errors.New("no such feed")
+
+// feedCache holds the feeds that were asked for last, each right within freshFor.
+type feedCache struct {
+	objects Objects
+	make    func(objects.Object) *version
+	metrics *metrics
+	log     zerolog.Logger
+	limit   int64 // bytes; a field for tests
+
+	// flights has one question under way for a feed, whoever waits for its answer.
+	flights singleflight.Group
+
+	mu      sync.Mutex // guards all below, entries included
+	entries map[string]*list.Element
+	order   list.List // of *entry, the one asked for last in front
+	bytes   int64
+	away    bool // the store could not be asked the last time
+}
+
+// entry is what is known of one object.
+type entry struct {
+	key string
+	v   *version // nil: there was no such object
+	// confirmed is when the question was sent that the store last answered with v.
+	confirmed time.Time
+	// until is when the store is asked again.
+	until time.Time
+}
+
+func (e *entry) size() int64 {
+	if e.v == nil {
+		return entryBytes
+	}
+	return entryBytes + e.v.size()
+}
+
+func newFeedCache(o Objects, mk func(objects.Object) *version, m *metrics, log zerolog.Logger) *feedCache {
+	return &feedCache{objects: o, make: mk, metrics: m, log: log, limit: cacheBytes, entries: make(map[string]*list.Element)}
+}
+
+// get gives the feed, and how long ago it was known to be right if that is longer than it
+// should be. The error is [errNoFeed] or the store's.
+func (c *feedCache) get(ctx context.Context, key string) (v *version, stale time.Duration, err error) {
+	if e, ok := c.lookup(key); ok && time.Now().Before(e.until) {
+		return c.answer(e, "hit")
+	}
+	// Under no reader's own context: others may be waiting too.
+	done := c.flights.DoChan(key, func() (any, error) { return c.refresh(key) })
+	select {
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	case result := <-done:
+		if result.Err != nil {
+			return nil, 0, result.Err
+		}
+		r := result.Val.(refreshed)
+		return c.answer(r.entry, r.outcome)
+	}
+}
+
+func (c *feedCache) answer(e entry, outcome string) (*version, time.Duration, error) {
+	stale := time.Since(e.confirmed)
+	switch {
+	case e.v == nil:
+		c.metrics.cache.WithLabelValues("missing").Inc()
+		return nil, 0, errNoFeed
+	case outcome == "stale" || stale > freshFor+staleWait:
+		c.metrics.cache.WithLabelValues("stale").Inc()
+		return e.v, stale, nil
+	}
+	c.metrics.cache.WithLabelValues(outcome).Inc()
+	return e.v, 0, nil
+}
+
+func (c *feedCache) lookup(key string) (entry, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	el, ok := c.entries[key]
+	if !ok {
+		return entry{}, false
+	}
+	c.order.MoveToFront(el)
+	return *el.Value.(*entry), true
+}
+
+type refreshed struct {
+	entry   entry
+	outcome string
+}
+
+// refresh asks the store about the object, and loads it if it is another one than is held.
+func (c *feedCache) refresh(key string) (refreshed, error) {
+	old, have := c.lookup(key)
+	now := time.Now()
+	if have && now.Before(old.until) { // somebody was faster
+		return refreshed{old, "hit"}, nil
+	}
+	have = have && old.v != nil && now.Sub(old.confirmed) < staleFor
+	timeout := loadTimeout
+	if have {
+		timeout = staleWait
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+
+	next := entry{key: key, confirmed: now, until: now.Add(freshFor)}
+	var err error
+	outcome := "loaded"
+	if have {
+		var info objects.Info
+		if info, err = c.objects.Stat(ctx, key); err == nil && info.ETag == old.v.stored {
+			next.v, outcome = old.v, "confirmed"
+		}
+	}
+	if err == nil && next.v == nil {
+		next.v, err = c.load(ctx, key, old.v)
+	}
+	switch {
+	case err == nil, errors.Is(err, objects.ErrNotFound):
+		c.back()
+		c.put(next)
+		return refreshed{next, outcome}, nil
+	case have:
+		c.lost(err)
+		old.until = time.Now().Add(pause)
+		c.put(old)
+		return refreshed{old, "stale"}, nil
+	}
+	c.metrics.cache.WithLabelValues("failed").Inc()
+	return refreshed{}, err
+}
+
+// load reads the object. One of the same content as before keeps the time at which that was
+// first seen: Last-Modified moves with the content alone.
+func (c *feedCache) load(ctx context.Context, key string, old *version) (*version, error) {
+	o, err := c.objects.Get(ctx, key, maxFeed)
+	if err != nil {
+		return nil, err
+	}
+	v := c.make(o)
+	if old != nil && old.plain.tag == v.plain.tag {
+		v.modified = old.modified
+	}
+	return v, nil
+}
+
+// put makes the entry the one that was asked for last, and drops others until all fit.
+func (c *feedCache) put(e entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if el, ok := c.entries[e.key]; ok {
+		c.remove(el)
+	}
+	c.entries[e.key] = c.order.PushFront(&e)
+	c.bytes += e.size()
+	for c.bytes > c.limit {
+		c.remove(c.order.Back())
+	}
+	c.metrics.cached.Set(float64(c.bytes))
+}
+
+// remove is called with mu held.
+func (c *feedCache) remove(el *list.Element) {
+	e := c.order.Remove(el).(*entry)
+	delete(c.entries, e.key)
+	c.bytes -= e.size()
+}
+
+// lost and back log the store's going and coming once, not for every request.
+func (c *feedCache) lost(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.away {
+		c.log.Warn().Err(err).Dur("at_most", staleFor).Msg("object store away: feeds are served as they were")
+	}
+	c.away = true
+}
+
+func (c *feedCache) back() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.away {
+		c.log.Info().Msg("object store back")
+	}
+	c.away = false
+}

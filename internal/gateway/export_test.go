@@ -1,0 +1,29 @@
+package gateway
+
+import "net/http"
+
+// Parts that tests look at.
+var (
+	AcceptsGzip  = acceptsGzip
+	Precondition = precondition
+	Policy       = pagePolicy
+)
+
+const (
+	Settled   = settled
+	FreshFor  = freshFor
+	MaxHeader = maxHeader
+)
+
+// Server is the server that Serve runs.
+func (g *Gateway) Server() *http.Server { return g.server() }
+
+// LimitCache has the cache hold at most so many bytes.
+func (g *Gateway) LimitCache(bytes int64) { g.feeds.limit = bytes }
+
+// Cached is how many bytes the cache holds, and for how many feeds.
+func (g *Gateway) Cached() (bytes int64, feeds int) {
+	g.feeds.mu.Lock()
+	defer g.feeds.mu.Unlock()
+	return g.feeds.bytes, len(g.feeds.entries)
+}

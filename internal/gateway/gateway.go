@@ -1,0 +1,180 @@
+// Package gateway serves what Loa makes to readers over HTTP.
+//
+//	/feeds/<feed>/feed.rss|atom|json    feeds, from the object store through a small cache
+//	/media/<sha256>/<file>              pictures, from the object store
+//	/articles/<site>/<id>               an article as JSON, from the log; 410 once it is withdrawn
+//	/                                   a page that lists sites and their feeds
+//	/healthz  /readyz  /metrics         for those who run it
+//
+// It only reads, and holds no state but the cache; any number of gateways may run, and a CDN or
+// proxy may stand before them. Whoever asks is a stranger: requests are limited in time, size
+// and number, paths that are not exactly of the form above are unknown, and no header of a
+// request ever gets into an address, all of which are made from the configured public one.
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"golang.org/x/net/netutil"
+
+	"github.com/loa-syndication/loa/internal/objects"
+	"github.com/loa-syndication/loa/internal/site"
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+const (
+	// readHeaderTimeout is for a request's line and headers: those of a slow phone take one.
+	readHeaderTimeout = 5 * time.Second
+	// readTimeout is for a request with its body, which no request here needs.
+	readTimeout = 10 * time.Second
+	// writeTimeout is for an answer; a feed of a megabyte takes 8 s at 1 Mbit/s.
+	writeTimeout = 30 * time.Second
+	// mediaTimeout is for a picture: 30 MiB take 4 min at 1 Mbit/s.
+	mediaTimeout = 4 * time.Minute
+	// idleTimeout is how long a connection may hold its place between two requests.
+	idleTimeout = 30 * time.Second
+	// maxHeader is the limit, in bytes, of a request's line and headers.
+	maxHeader = 32 << 10
+	// maxConns bounds the connections, and by it the requests under way: at some 40 KiB each,
+	// 80 MiB. More wait in the kernel's queue.
+	maxConns = 2048
+	// graceDefault is how long requests under way may take to end after a shutdown began.
+	graceDefault = 10 * time.Second
+	// retryAfter is what a reader is told, in seconds, when a store is away.
+	retryAfter = "10"
+)
+
+// Objects is the object store. [*objects.Store] is one.
+type Objects interface {
+	Get(ctx context.Context, key string, maxBytes int64) (objects.Object, error)
+	Stat(ctx context.Context, key string) (objects.Info, error)
+	Reader(ctx context.Context, key string) (*objects.Reader, objects.Info, error)
+}
+
+// Articles is the log. [*streams.Log] is one.
+type Articles interface {
+	// Get gives the current version, or an error that is [streams.ErrNotFound].
+	Get(ctx context.Context, key streams.Key, atLeast uint64) (streams.Entry, error)
+}
+
+// Kinds of feeds, as the index page tells them apart.
+const (
+	FeedOfSite     = "site"
+	FeedOfSubtree  = "subtree"
+	FeedOfCategory = "category"
+)
+
+// FeedInfo describes a feed to the index page.
+type FeedInfo struct {
+	ID    string
+	Title string
+	Site  string // its id
+	Kind  string // [FeedOfSite], [FeedOfSubtree] or [FeedOfCategory]
+}
+
+// Check is the state of one thing that the process needs.
+type Check struct {
+	Name string
+	Err  error // nil: it works
+}
+
+// Options are what a [Gateway] works with. Objects, Articles, Sites and PublicURL are required.
+type Options struct {
+	Objects  Objects
+	Articles Articles
+	Sites    *site.Tree
+	// Feeds lists the feeds that there are. It is asked every few seconds at most.
+	Feeds func(context.Context) ([]FeedInfo, error)
+	// PublicURL is how the world reaches the gateway; MediaURL is what object keys follow in
+	// the addresses of pictures, PublicURL when empty.
+	PublicURL, MediaURL string
+	// Hubs are WebSub hubs that announce the feeds' changes.
+	Hubs []string
+	// Ready tells whether the process can do its work; always, when nil.
+	Ready func(context.Context) []Check
+	// Gatherer is what /metrics shows; nil: there is no such page.
+	Gatherer   prometheus.Gatherer
+	Registerer prometheus.Registerer // nil: none
+	// Grace is how long requests under way may take to end after Serve's context did; 10 s
+	// when 0.
+	Grace time.Duration
+	Log   zerolog.Logger
+}
+
+// Gateway answers requests.
+type Gateway struct {
+	o       Options
+	metrics *metrics
+	feeds   *feedCache
+	index   indexPage
+	ready   readiness
+	scrape  http.Handler
+}
+
+// New makes a gateway.
+func New(o Options) (*Gateway, error) {
+	o.PublicURL = strings.TrimSuffix(o.PublicURL, "/") + "/"
+	o.MediaURL = cmp.Or(o.MediaURL, o.PublicURL)
+	o.Grace = cmp.Or(o.Grace, graceDefault)
+	m, err := newMetrics(o.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics of the gateway: %w", err)
+	}
+	g := &Gateway{o: o, metrics: m, scrape: scraper(o.Gatherer, o.Log)}
+	g.feeds = newFeedCache(o.Objects, g.feedVersion, m, o.Log)
+	return g, nil
+}
+
+// Handler answers all requests. [Gateway.Serve] sets the limits that go with it.
+func (g *Gateway) Handler() http.Handler { return http.HandlerFunc(g.serve) }
+
+// Serve answers requests on ln until the context ends, and then those still under way, within
+// the grace period. It closes ln. The error is nil after an orderly end.
+func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
+	srv := g.server()
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(netutil.LimitListener(ln, maxConns)) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serve HTTP on %s: %w", ln.Addr(), err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.o.Grace)
+	defer cancel()
+	err := srv.Shutdown(grace)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("requests were still under way after %s and were cut off: %w", g.o.Grace, err), srv.Close())
+	}
+	<-ended // http.ErrServerClosed
+	return err
+}
+
+func (g *Gateway) server() *http.Server {
+	return &http.Server{
+		Handler:           g.Handler(),
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          log.New(serverLog{g.o.Log}, "", 0),
+	}
+}
+
+// serverLog takes what net/http says about connections: mostly how strangers broke off.
+type serverLog struct{ log zerolog.Logger }
+
+func (l serverLog) Write(text []byte) (int, error) {
+	l.log.Debug().Str("text", strings.TrimSpace(string(text))).Msg("http server")
+	return len(text), nil
+}

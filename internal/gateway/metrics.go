@@ -1,0 +1,86 @@
+package gateway
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rs/zerolog"
+)
+
+// metrics of the gateway.
+type metrics struct {
+	requests *prometheus.CounterVec   // by route and code
+	seconds  *prometheus.HistogramVec // by route
+	cache    *prometheus.CounterVec   // by outcome
+	cached   prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "loa_http_requests_total",
+			Help: "Requests answered, by route and status code."}, []string{"route", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "loa_http_seconds",
+			Help:    "Time from a request's headers to the end of its answer.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9)}, []string{"route"}), // to 33 s
+		cache: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "loa_http_feed_cache_total",
+			Help: "Feeds looked for in the gateway's cache: hit, confirmed (asked whether it changed), loaded, missing, stale, failed."}, []string{"outcome"}),
+		cached: prometheus.NewGauge(prometheus.GaugeOpts{Name: "loa_http_feed_cache_bytes",
+			Help: "Bytes of feeds in the gateway's cache."}),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.cache, m.cached} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) observe(route string, status int, took time.Duration) {
+	if status == 0 { // net/http sends this when a handler sends nothing
+		status = http.StatusOK
+	}
+	m.requests.WithLabelValues(route, statusText(status)).Inc()
+	m.seconds.WithLabelValues(route).Observe(took.Seconds())
+}
+
+func statusText(status int) string {
+	switch status { // the common ones, without an allocation
+	case http.StatusOK:
+		return "200"
+	case http.StatusNotModified:
+		return "304"
+	case http.StatusNotFound:
+		return "404"
+	}
+	return strconv.Itoa(status)
+}
+
+const (
+	// maxScrapes bounds how many scrapes run at once: one is some milliseconds of work.
+	maxScrapes = 4
+	// scrapeTimeout is Prometheus's own default.
+	scrapeTimeout = 10 * time.Second
+)
+
+// scraper serves /metrics.
+func scraper(from prometheus.Gatherer, log zerolog.Logger) http.Handler {
+	if from == nil {
+		return nil
+	}
+	return promhttp.HandlerFor(from, promhttp.HandlerOpts{
+		ErrorLog:            scrapeLog{log},
+		ErrorHandling:       promhttp.ContinueOnError,
+		MaxRequestsInFlight: maxScrapes,
+		Timeout:             scrapeTimeout,
+	})
+}
+
+type scrapeLog struct{ log zerolog.Logger }
+
+func (l scrapeLog) Println(v ...any) { l.log.Warn().Interface("text", v).Msg("metrics incomplete") }

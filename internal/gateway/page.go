@@ -1,0 +1,89 @@
+package gateway
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"encoding/json"
+	"html/template"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+var (
+	//go:embed page.html
+	pageHTML string
+	//go:embed page.css
+	pageCSS string
+
+	pages = template.Must(template.New("").Funcs(template.FuncMap{
+		"style": func() template.CSS { return template.CSS(pageCSS) },
+	}).Parse(pageHTML))
+
+	// pagePolicy lets a page have the one style sheet above, and nothing else.
+	pagePolicy = func() string {
+		sum := sha256.Sum256([]byte(pageCSS))
+		return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+			"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	}()
+)
+
+// page is what page.html shows: the index, or a few words.
+type page struct {
+	Title, Lead string
+	Alternates  []link
+	Index       bool
+	Sites       []*indexSite
+	// Left is how many feeds there was no room for.
+	Left int
+	Home string
+}
+
+type link struct {
+	Type, Title, Label, URL string
+}
+
+func (p page) render() ([]byte, error) {
+	var b bytes.Buffer
+	err := pages.ExecuteTemplate(&b, "page", p)
+	return b.Bytes(), err
+}
+
+// problem answers with an error: a page for people, problem details (RFC 9457) for programs.
+// It replaces what a handler has said about the answer that was to come.
+func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, status int, detail string) {
+	h := w.Header()
+	for _, name := range []string{"Etag", "Last-Modified", "Link", "Content-Encoding", "Access-Control-Allow-Origin"} {
+		h.Del(name)
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("Vary", "Accept")
+	var body []byte
+	if strings.Contains(r.Header.Get("Accept"), "text/html") {
+		lead := map[int]string{
+			http.StatusNotFound:            "Không có nội dung nào ở địa chỉ này.",
+			http.StatusMethodNotAllowed:    "Địa chỉ này chỉ dùng để đọc.",
+			http.StatusServiceUnavailable:  "Nội dung này tạm thời chưa đọc được. Xin thử lại sau ít phút.",
+			http.StatusInternalServerError: "Hệ thống gặp lỗi khi trả lời. Xin thử lại sau.",
+		}[status]
+		body, _ = page{Title: "Lỗi " + strconv.Itoa(status), Lead: lead, Home: g.o.PublicURL}.render()
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		h.Set("Content-Security-Policy", pagePolicy)
+	} else {
+		body, _ = json.Marshal(struct {
+			Type   string `json:"type"`
+			Title  string `json:"title"`
+			Status int    `json:"status"`
+			Detail string `json:"detail"`
+		}{"about:blank", http.StatusText(status), status, detail})
+		h.Set("Content-Type", "application/problem+json")
+		h.Set("Content-Security-Policy", inert)
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		w.Write(body)
+	}
+}
