@@ -47,6 +47,7 @@ func withLog(t *testing.T, articles ...*article.Article) *bench {
 }
 
 func TestArticleIsPublicJSON(t *testing.T) {
+	t.Parallel()
 	b := withLog(t, sample("BS/2026/1"))
 	path := "/articles/phuong-cau-go/" + events.Token("BS/2026/1")
 	a := b.get(path)
@@ -87,6 +88,7 @@ func TestArticleIsPublicJSON(t *testing.T) {
 }
 
 func TestWithdrawnArticlesSayWhy(t *testing.T) {
+	t.Parallel()
 	gone, moved, evil := sample("gone"), sample("moved"), sample("evil")
 	for a, redirect := range map[*article.Article]string{
 		gone: "", moved: "https://caugo.anhoa.example/tin/lịch-mới", evil: "javascript:alert(1)",
@@ -111,6 +113,7 @@ func TestWithdrawnArticlesSayWhy(t *testing.T) {
 }
 
 func TestUnknownAndOddArticleAddressesAreRefusedAlike(t *testing.T) {
+	t.Parallel()
 	b := withLog(t, sample("1"))
 	unknown := b.get("/articles/phuong-cau-go/2")
 	if unknown.StatusCode != http.StatusNotFound {

@@ -31,7 +31,7 @@ const (
 	// staleWait is how long readers wait for a slow store when there is something to serve
 	// without it; pause is then the time to the next attempt.
 	staleWait = 2 * time.Second
-	pause     = 5 * time.Second
+	pause     = 3 * time.Second
 	// loadTimeout bounds loading a feed that is not in the cache.
 	loadTimeout = 20 * time.Second
 )

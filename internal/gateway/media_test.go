@@ -25,6 +25,7 @@ func (b *bench) picture(name string) string {
 }
 
 func TestPicturesAreForEver(t *testing.T) {
+	t.Parallel()
 	b := start(t)
 	body := b.picture("original.png")
 	a := b.get("/media/" + hash + "/original.png")
@@ -47,6 +48,7 @@ func TestPicturesAreForEver(t *testing.T) {
 }
 
 func TestRanges(t *testing.T) {
+	t.Parallel()
 	b := start(t)
 	body := b.picture("w640.webp")
 	for _, c := range []struct {
@@ -70,6 +72,7 @@ func TestRanges(t *testing.T) {
 }
 
 func TestOnlyPicturesAreServedFromTheMediaFolder(t *testing.T) {
+	t.Parallel()
 	b := start(t)
 	b.put("media/"+hash+"/notes.txt", "nội bộ", objects.Meta{})
 	b.put("media/x/original.jpg", "x", objects.Meta{})

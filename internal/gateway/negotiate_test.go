@@ -9,6 +9,7 @@ import (
 )
 
 func TestAcceptEncoding(t *testing.T) {
+	t.Parallel()
 	for accept, want := range map[string]bool{
 		"":                            false,
 		"gzip":                        true,

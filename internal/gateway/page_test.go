@@ -27,6 +27,7 @@ func someFeeds(context.Context) ([]gateway.FeedInfo, error) {
 }
 
 func TestIndexListsSitesAndFeeds(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(o *gateway.Options) { o.Feeds = someFeeds })
 	a := b.get("/", "Host", "evil.example")
 	if a.StatusCode != http.StatusOK {
@@ -90,6 +91,7 @@ func TestIndexListsSitesAndFeeds(t *testing.T) {
 }
 
 func TestIndexOfManyFeedsIsBounded(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(o *gateway.Options) {
 		o.Feeds = func(context.Context) (feeds []gateway.FeedInfo, _ error) {
 			for i := range 10_000 {
@@ -105,6 +107,7 @@ func TestIndexOfManyFeedsIsBounded(t *testing.T) {
 }
 
 func TestIndexWithoutAListOfFeedsIsUnavailable(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(o *gateway.Options) {
 		o.Feeds = func(context.Context) ([]gateway.FeedInfo, error) { return nil, errors.New("NATS is away") }
 	})
@@ -114,6 +117,7 @@ func TestIndexWithoutAListOfFeedsIsUnavailable(t *testing.T) {
 }
 
 func TestErrorsSpeakToWhoAsks(t *testing.T) {
+	t.Parallel()
 	b := start(t)
 	person := b.get("/khong-co", "Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
 	person.want(t, "Content-Type", "text/html; charset=utf-8")
@@ -134,6 +138,7 @@ func TestErrorsSpeakToWhoAsks(t *testing.T) {
 }
 
 func TestOnlyReadingIsAllowed(t *testing.T) {
+	t.Parallel()
 	b := start(t)
 	b.putFeed("một")
 	for _, path := range []string{"/", "/" + feedKey, "/media/" + hash + "/original.jpg", "/articles/a/b", "/healthz", "/metrics", "/khong-co"} {

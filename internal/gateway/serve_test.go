@@ -35,6 +35,7 @@ func TestHealthAndReadiness(t *testing.T) {
 }
 
 func TestReadinessIsAskedOnceASecond(t *testing.T) {
+	t.Parallel()
 	var asked int // guarded by the gateway, which runs one check at a time
 	b := start(t, func(o *gateway.Options) {
 		o.Ready = func(context.Context) []gateway.Check { asked++; return nil }
@@ -50,6 +51,7 @@ func TestReadinessIsAskedOnceASecond(t *testing.T) {
 }
 
 func TestSmallFiles(t *testing.T) {
+	t.Parallel()
 	b := start(t)
 	if a := b.get("/robots.txt"); !strings.Contains(a.body, "Disallow: /metrics") {
 		t.Errorf("robots.txt: %s", a.body)
@@ -60,6 +62,7 @@ func TestSmallFiles(t *testing.T) {
 }
 
 func TestRequestsAreCounted(t *testing.T) {
+	t.Parallel()
 	b := start(t)
 	b.putFeed("một")
 	b.get("/" + feedKey)
@@ -89,6 +92,7 @@ func (panicking) Get(context.Context, streams.Key, uint64) (streams.Entry, error
 }
 
 func TestAPanicIsOneAnswer(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(o *gateway.Options) { o.Articles = panicking{} })
 	a := b.get("/articles/phuong-cau-go/1")
 	if a.StatusCode != http.StatusInternalServerError || strings.Contains(a.body, "nội bộ") {
@@ -109,6 +113,7 @@ func (s slow) Get(context.Context, streams.Key, uint64) (streams.Entry, error) {
 }
 
 func TestShutdownLetsRequestsFinish(t *testing.T) {
+	t.Parallel()
 	s := slow{make(chan struct{}), make(chan struct{})}
 	b := start(t, func(o *gateway.Options) { o.Articles = s })
 	status := make(chan string, 1)
@@ -141,6 +146,7 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 }
 
 func TestShutdownEndsWithTheGracePeriod(t *testing.T) {
+	t.Parallel()
 	s := slow{make(chan struct{}), make(chan struct{})}
 	defer close(s.answer)
 	b := start(t, func(o *gateway.Options) { o.Articles = s; o.Grace = 50 * time.Millisecond })
@@ -202,6 +208,7 @@ func TestSlowHeadersAreCutOff(t *testing.T) {
 }
 
 func TestLargeHeadersAreRefused(t *testing.T) {
+	t.Parallel()
 	b := start(t)
 	conn := b.dial()
 	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nX-A: ")
@@ -230,6 +237,7 @@ func TestLargeHeadersAreRefused(t *testing.T) {
 }
 
 func TestHostAndForwardedHeadersAreNotBelieved(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(o *gateway.Options) { o.Feeds = someFeeds })
 	b.putFeed("một")
 	poison := []string{"Host", "evil.example", "X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "gopher",
@@ -245,6 +253,7 @@ func TestHostAndForwardedHeadersAreNotBelieved(t *testing.T) {
 }
 
 func TestPathsThatLeaveTheirFolderAreUnknown(t *testing.T) {
+	t.Parallel()
 	b := start(t)
 	b.putFeed("một")
 	b.put("articles/phuong-cau-go/1.json", "{}", objects.Meta{})
