@@ -24,18 +24,13 @@ func (b backlog) level() bool { return b.Events+b.Versions+b.Flags == 0 }
 // measureBacklog asks JetStream.
 func measureBacklog(ctx context.Context, js jetstream.JetStream) (b backlog, err error) {
 	for _, q := range []struct {
+		stream   string
 		consumer func(context.Context, jetstream.JetStream) (jetstream.Consumer, error)
 		into     *uint64
-	}{{streams.IntakeConsumer, &b.Events}, {streams.RouterConsumer, &b.Versions}} {
-		c, err := q.consumer(ctx, js)
-		if err != nil {
+	}{{streams.Events, streams.IntakeConsumer, &b.Events}, {streams.Articles, streams.RouterConsumer, &b.Versions}} {
+		if *q.into, err = left(ctx, js, q.stream, q.consumer); err != nil {
 			return b, err
 		}
-		info, err := c.Info(ctx)
-		if err != nil {
-			return b, fmt.Errorf("look up consumer %s: %w", c.CachedInfo().Name, err)
-		}
-		*q.into = info.NumPending + uint64(info.NumAckPending)
 	}
 	for name, into := range map[string]*uint64{streams.Flags: &b.Flags, streams.DeadLetters: &b.Dead} {
 		s, err := js.Stream(ctx, name) // asks anew
@@ -45,6 +40,29 @@ func measureBacklog(ctx context.Context, js jetstream.JetStream) (b backlog, err
 		*into = s.CachedInfo().State.Msgs
 	}
 	return b, nil
+}
+
+// left is how many messages of a stream its consumer still has to give out or to have
+// acknowledged. What a consumer calls pending lags behind what has just been stored, so the last
+// message counts as long as it has not been given out.
+func left(ctx context.Context, js jetstream.JetStream, stream string, open func(context.Context, jetstream.JetStream) (jetstream.Consumer, error)) (uint64, error) {
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return 0, fmt.Errorf("look up stream %s: %w", stream, err)
+	}
+	c, err := open(ctx, js)
+	if err != nil {
+		return 0, err
+	}
+	info, err := c.Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("look up consumer %s: %w", c.CachedInfo().Name, err)
+	}
+	n := info.NumPending + uint64(info.NumAckPending)
+	if n == 0 && info.Delivered.Stream < s.CachedInfo().State.LastSeq {
+		n = 1
+	}
+	return n, nil
 }
 
 // levelEvery is how often waitLevel looks.
