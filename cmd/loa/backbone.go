@@ -130,6 +130,9 @@ func (b *backbone) close() {
 	if b.js != nil {
 		b.js.Conn().Close()
 	}
+	if b.store != nil {
+		b.store.Close() // else the embedded S3 server waits for its idle connections to end
+	}
 	for i := len(b.servers) - 1; i >= 0; i-- {
 		b.servers[i]()
 	}
