@@ -88,7 +88,7 @@ const (
 	deliveryBuffer = 1024
 	// heartbeat is how often held messages are renewed; leaseMargin is how long before
 	// JetStream gives a message out again we regard it as lost.
-	heartbeat   = streams.AckWait / 3
+	heartbeat   = streams.FlagAckWait / 3
 	leaseMargin = 10 * time.Second
 	// ownMost is the longest pause after a fault of our own.
 	ownMost = time.Minute
@@ -125,10 +125,19 @@ type run struct {
 	took  time.Duration
 }
 
+// wake asks the dispatcher to look at a lane again.
 type wake struct {
 	target string
-	away   bool
+	why    wakeReason
 }
+
+type wakeReason int
+
+const (
+	timerFired wakeReason = iota // the lane's timer
+	lookAgain                    // after a look for flags
+	flagsAway                    // flags may wait that the lane does not hold
+)
 
 // New prepares an engine; nothing happens before [Engine.Run].
 func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error) {
@@ -168,7 +177,7 @@ func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error
 
 // Wake makes the engine look for the target's waiting flags now: after it was resumed, or its
 // configuration changed. It returns at once.
-func (e *Engine) Wake(target string) { e.send(wake{target, true}) }
+func (e *Engine) Wake(target string) { e.send(wake{target, flagsAway}) }
 
 func (e *Engine) send(w wake) {
 	select {
@@ -216,11 +225,12 @@ func (e *Engine) dispatch(ctx, runCtx context.Context) {
 			e.finish(r)
 		case w := <-e.wakes:
 			l := e.lane(w.target)
-			if w.away {
+			switch w.why {
+			case timerFired:
+				l.timer = false
+			case flagsAway:
 				l.away = true
 				l.cursor = map[string]uint64{}
-			} else {
-				l.timer = false
 			}
 			e.pump(l)
 		case r := <-e.refilled:
@@ -295,7 +305,7 @@ func (e *Engine) pump(l *lane) {
 	}
 	if !at.IsZero() && !l.timer {
 		l.timer = true
-		time.AfterFunc(max(time.Until(at), 0), func() { e.send(wake{target: l.target}) })
+		time.AfterFunc(max(time.Until(at), 0), func() { e.send(wake{l.target, timerFired}) })
 	}
 	e.refill(l, now)
 }
@@ -387,7 +397,7 @@ func renewAll(handles []handle, now time.Time) {
 	for i := range handles {
 		// One whose time has run out belongs to somebody else.
 		if h := &handles[i]; now.Before(h.lease) && h.msg.InProgress() == nil {
-			h.lease = now.Add(streams.AckWait - leaseMargin)
+			h.lease = now.Add(streams.FlagAckWait - leaseMargin)
 		}
 	}
 }

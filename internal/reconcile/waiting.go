@@ -197,7 +197,7 @@ func (e *Engine) finishRefill(r refill) {
 	l.refilling = false
 	if r.err != nil {
 		e.log.Warn().Err(r.err).Str("target", l.target).Msg("waiting flags not fetched, will be retried")
-		time.AfterFunc(jitter(refillPause), func() { e.send(wake{target: l.target}) })
+		time.AfterFunc(jitter(refillPause), func() { e.send(wake{l.target, lookAgain}) })
 		return
 	}
 	l.cursor = r.cursor
@@ -208,7 +208,7 @@ func (e *Engine) finishRefill(r refill) {
 	l.expected += r.raised
 	l.expectedBy = time.Now().Add(refillPause)
 	if l.expected > 0 {
-		time.AfterFunc(refillPause, func() { e.send(wake{target: l.target}) })
+		time.AfterFunc(refillPause, func() { e.send(wake{l.target, lookAgain}) })
 	}
 	e.pump(l)
 }
