@@ -1,0 +1,210 @@
+// Package feeds keeps every feed level with the log.
+//
+//	flags of a feed ──▶ its index ──▶ feeds/<feed>/feed.rss, feed.atom, feed.json
+//	                       ▲
+//	       the log ────────┘
+//
+// For each site there is a feed of what it publishes, one for each of its categories, and one
+// for the whole subtree under it (see [Catalog]). A feed's index is the list of its newest
+// entries, kept in the bucket "feeds". [Feeds.Reconcile] takes all of a feed's waiting flags,
+// applies the articles they name, as the log holds them now, to the index, renders every
+// format once, and stores the results. What did not change is not written again.
+//
+// The order of the writes is what makes a crash harmless. The index comes first, by
+// compare-and-set, under a new revision: that claims the right to render it. The objects
+// follow, each only over the one that was there (If-Match), and each carries the revision it
+// shows. So
+//
+//   - a worker that dies in between leaves objects of an older revision than the index's, which
+//     the flags, handed out again, find, although they change the index no more;
+//   - a worker that was overtaken while it slept cannot claim, if it has not yet, and cannot
+//     store: what it meant to replace is no longer there, and what is there has a later revision.
+//
+// Rendering is a function of the index, the versions that it names, and the settings: the same
+// bytes at every time and in every process. Before it, entries whose article has changed
+// again are brought up to date in the index too, so that what is shown is what the index says.
+//
+// An index keeps some more entries than are shown. When withdrawals use them up although the
+// log holds older articles, the log is walked, all of the feed's sites: the only step whose
+// cost depends on the number of articles, taken once in a hundred and fifty withdrawals or fewer.
+package feeds
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/loa-syndication/loa/internal/objects"
+	"github.com/loa-syndication/loa/internal/reconcile"
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+const (
+	// FlagKind is the kind of the flags that this package reconciles.
+	FlagKind = "feed"
+
+	// batch is how many flags are taken at once, which is all that wait, as a rule.
+	batch = 1000
+	// defaultInterval is the shortest time between two renderings of a feed: a burst of events
+	// costs one at its beginning and one a second, and no reader looks more often.
+	defaultInterval = time.Second
+	// readAtOnce is how many articles are held in memory for one feed at a time.
+	readAtOnce = 100
+	// itemCache is what rendered entries may take in memory, in bytes: a thousand or two of
+	// usual size. A feed that misses them reads its page from the log, some milliseconds.
+	itemCache = 24 << 20
+	// markCache is for how many feeds it is remembered what is stored. The others cost three
+	// questions to the object store.
+	markCache = 10_000
+)
+
+// Options of [New].
+type Options struct {
+	JS      jetstream.JetStream
+	Objects *objects.Store
+	Catalog *Catalog
+	// Changed, if set, is told of every feed whose objects have been stored, before its flags are
+	// lowered; now and then also of one that did not change. It flags the hubs.
+	Changed func(ctx context.Context, feed string) error
+	// Interval is the shortest time between two renderings of one feed; 1 s when 0.
+	Interval time.Duration
+	Log      zerolog.Logger
+	Metrics  prometheus.Registerer // nil: none
+}
+
+// Feeds is the reconciler of feeds. It may be used for many feeds at once, and for one feed in
+// several processes, of which one at a time gets through.
+type Feeds struct {
+	js       jetstream.JetStream
+	log      *streams.Log
+	bucket   jetstream.KeyValue
+	objects  *objects.Store
+	catalog  *Catalog
+	changed  func(ctx context.Context, feed string) error
+	interval time.Duration
+	events   zerolog.Logger
+	metrics  *metrics
+	// items are rendered entries, by article: the same in every feed.
+	items *cache[streams.Key, *item]
+	marks *cache[string, marks] // by feed
+	list  listing
+}
+
+// New opens the log and the bucket that [streams.Setup] made.
+func New(ctx context.Context, o Options) (*Feeds, error) {
+	log, err := streams.OpenLog(ctx, o.JS)
+	if err != nil {
+		return nil, err
+	}
+	bucket, err := o.JS.KeyValue(ctx, streams.FeedsBucket)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", streams.FeedsBucket, err)
+	}
+	m, err := newMetrics(o.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics of feeds: %w", err)
+	}
+	if o.Interval <= 0 {
+		o.Interval = defaultInterval
+	}
+	return &Feeds{
+		js: o.JS, log: log, bucket: bucket, objects: o.Objects, catalog: o.Catalog,
+		changed: o.Changed, interval: o.Interval, events: o.Log, metrics: m,
+		items: newCache[streams.Key](itemCache, (*item).size),
+		marks: newCache[string](markCache, func(marks) int { return 1 }),
+	}, nil
+}
+
+// Limits has all waiting flags of a feed taken together, one run at a time.
+func (f *Feeds) Limits(target string) reconcile.Limits {
+	return reconcile.Limits{InFlight: 1, Batch: batch, Queue: batch, Interval: f.interval}
+}
+
+// Reconcile implements [reconcile.Reconciler]. Every error is of our own kind (NATS or S3 away,
+// another worker ahead), which passes; the flags wait.
+func (f *Feeds) Reconcile(ctx context.Context, target string, flags []reconcile.Flag) error {
+	feed, ok := f.catalog.Parse(target)
+	if !ok { // its site was removed; what it showed stays readable
+		f.events.Debug().Str("target", target).Msg("flags of an unknown feed dropped")
+		return nil
+	}
+	began := time.Now()
+	h, err := f.readIndex(ctx, feed.ID)
+	if err != nil {
+		return err
+	}
+	stored, err := f.level(ctx, feed, h, f.wants(target, flags))
+	switch took := time.Since(began); {
+	case err != nil:
+		return fmt.Errorf("level feed %s: %w", feed.ID, err)
+	case stored == 0:
+		f.metrics.unchanged.Inc()
+		f.events.Debug().Str("target", feed.ID).Int("flags", len(flags)).Dur("took", took).Msg("feed unchanged")
+	default:
+		f.metrics.seconds.Observe(took.Seconds())
+		f.events.Info().Str("target", feed.ID).Uint64("revision", h.Revision).Int("flags", len(flags)).
+			Int("entries", len(h.page(f.catalog.settings.Page))).Int("bytes", stored).Dur("took", took).Msg("feed rendered")
+	}
+	return nil
+}
+
+// level brings the index level with the log, and the objects with the index. It returns how
+// many bytes were stored.
+func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (stored int, err error) {
+	page := f.catalog.settings.Page
+	before := h.face(page)
+	if err := f.take(ctx, feed, h, wants); err != nil {
+		return 0, err
+	}
+	if h.stored == nil && len(h.Refs) == 0 {
+		return 0, nil // withdrawn before it was ever shown: there need be no feed
+	}
+	m, err := f.look(ctx, feed)
+	if err != nil {
+		return 0, err
+	}
+	if h.face(page) == before && !h.short(page) && m.show(stamp{h.Revision, f.catalog.form}) {
+		if err := f.writeIndex(ctx, feed, h); err != nil { // what is kept in reserve may have changed
+			return 0, err
+		}
+		return 0, f.tell(ctx, feed)
+	}
+	items, err := f.load(ctx, feed, h)
+	if err != nil {
+		return 0, err
+	}
+	changed := h.face(page) != before
+	if changed && h.accepted.After(h.Updated) {
+		h.Updated = h.accepted
+	}
+	if changed || m.latest() > h.Revision {
+		// The objects are ahead when the bucket was lost, or restored from a backup. If they are
+		// because this worker was overtaken, it cannot write the index.
+		h.Revision = max(h.Revision, m.latest()) + 1
+	}
+	if err := f.writeIndex(ctx, feed, h); err != nil {
+		return 0, err
+	}
+	if stored, err = f.store(ctx, feed, &h.index, items, m); err != nil {
+		return 0, err
+	}
+	return stored, f.tell(ctx, feed)
+}
+
+// wants are the articles that flags name, each at least at the version that raised its flag.
+func (f *Feeds) wants(target string, flags []reconcile.Flag) []want {
+	var all []want
+	for _, flag := range flags {
+		key, err := streams.ParseKey(flag.Key)
+		if err != nil {
+			f.events.Warn().Err(err).Str("target", target).Msg("flag of no article dropped")
+			continue
+		}
+		all = append(all, want{key, flag.Seq})
+	}
+	return all
+}

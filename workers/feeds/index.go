@@ -1,0 +1,193 @@
+package feeds
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+// reserve is how many entries an index holds beyond those that are shown, so that withdrawals
+// seldom make it look for older articles.
+const reserve = 150
+
+// index is what a feed knows: its newest entries. It is kept in the bucket as JSON, under the
+// feed's id, with one writer at a time; its size, and the cost of a change, do not depend on how
+// many articles there are.
+type index struct {
+	// Revision counts the states of what is shown. The stored renderings carry it.
+	Revision uint64 `json:"revision"`
+	// Updated is when the last version that changed what is shown entered the log.
+	Updated time.Time `json:"updated"`
+	// Label is what the article of LabelSeq, the latest one, calls the feed's category.
+	Label    string `json:"label,omitempty"`
+	LabelSeq uint64 `json:"label_seq,omitzero"`
+	// Floor is the place of the newest entry that was dropped for lack of room; nil when
+	// nothing was. Above it the index is complete; below it there is nothing.
+	Floor *place `json:"floor,omitempty"`
+	// Refs are in the order in which they are shown.
+	Refs []ref `json:"refs"`
+}
+
+// place is what entries are ordered by: publication time, the latest first, then identifier.
+type place struct {
+	Published time.Time `json:"published"`
+	GUID      string    `json:"guid"`
+}
+
+func (p place) compare(q place) int {
+	return cmp.Or(q.Published.Compare(p.Published), strings.Compare(p.GUID, q.GUID))
+}
+
+// ref is an entry: one version of an article, by its place in the log.
+type ref struct {
+	Key streams.Key `json:"key"`
+	place
+	Version string `json:"version"`
+	Seq     uint64 `json:"seq"`
+}
+
+// held is an index with its place in the bucket.
+type held struct {
+	index
+	stored   []byte    // as it was read; nil when there is none
+	revision uint64    // the bucket's
+	accepted time.Time // when the latest version that was applied since entered the log
+}
+
+// change is what the log says of one article, seen by one feed.
+type change struct {
+	key      streams.Key
+	seq      uint64
+	shown    *ref // nil: the feed is not to show it
+	accepted time.Time
+	label    string
+}
+
+// gone is the sequence of an article that the log does not hold: later than any.
+const gone = math.MaxUint64
+
+func (c *Catalog) change(f Feed, e streams.Entry) change {
+	ch := change{key: e.Key, seq: e.Seq}
+	if e.Article == nil {
+		return ch
+	}
+	ch.accepted = e.Accepted
+	if c.Matches(f, e.Article) {
+		ch.shown = &ref{
+			Key: e.Key, Version: e.Version.String(), Seq: e.Seq,
+			place: place{Published: moment(e.Published, e.Accepted).UTC(), GUID: e.GUID},
+		}
+		ch.label = f.label(e.Article)
+	}
+	return ch
+}
+
+// apply brings the index level with the changes, in whatever order they come: of two versions
+// of an article the later counts. It keeps the newest entries, as many as keep says.
+func (h *held) apply(changes []change, keep int) {
+	refs := make(map[streams.Key]ref, len(h.Refs)+len(changes))
+	for _, r := range h.Refs {
+		refs[r.Key] = r
+	}
+	for _, c := range changes {
+		had, known := refs[c.key]
+		switch {
+		case known && had.Seq > c.seq:
+			continue
+		case c.shown == nil || h.Floor != nil && c.shown.compare(*h.Floor) >= 0:
+			delete(refs, c.key)
+			if !known {
+				continue
+			}
+		default:
+			refs[c.key] = *c.shown
+			if c.label != "" && c.seq >= h.LabelSeq {
+				h.Label, h.LabelSeq = c.label, c.seq
+			}
+			if known && had.Seq == c.seq {
+				continue
+			}
+		}
+		if c.accepted.After(h.accepted) {
+			h.accepted = c.accepted
+		}
+	}
+	h.Refs = h.Refs[:0]
+	for _, r := range refs {
+		h.Refs = append(h.Refs, r)
+	}
+	slices.SortFunc(h.Refs, func(a, b ref) int { return cmp.Or(a.compare(b.place), cmp.Compare(a.Key, b.Key)) })
+	if len(h.Refs) > keep {
+		floor := h.Refs[keep].place
+		h.Floor, h.Refs = &floor, h.Refs[:keep]
+	}
+}
+
+// page is the entries that are shown.
+func (ix *index) page(size int) []ref { return ix.Refs[:min(size, len(ix.Refs))] }
+
+// short reports whether the feed shows fewer entries than it could: there are older ones.
+func (ix *index) short(size int) bool { return len(ix.Refs) < size && ix.Floor != nil }
+
+// face identifies what a reader sees of the index.
+func (ix *index) face(size int) string {
+	var b strings.Builder
+	b.WriteString(ix.Label)
+	for _, r := range ix.page(size) {
+		fmt.Fprintf(&b, "\x00%s@%d", r.Key, r.Seq)
+	}
+	return b.String()
+}
+
+// errMoved says that another worker wrote the index in the meantime.
+var errMoved = errors.New("another worker wrote it first")
+
+// readIndex reads a feed's index, of which there is none before its first article, from the
+// bucket's leader: another worker may have written it a moment ago.
+func (f *Feeds) readIndex(ctx context.Context, feed string) (*held, error) {
+	data, revision, err := streams.LatestValue(ctx, f.js, streams.FeedsBucket, feed)
+	if err != nil {
+		return nil, err
+	}
+	h := &held{stored: data, revision: revision}
+	if data == nil {
+		return h, nil
+	}
+	if err := json.Unmarshal(data, &h.index); err != nil {
+		return nil, fmt.Errorf("read the index of feed %s: %w", feed, err)
+	}
+	return h, nil
+}
+
+// writeIndex writes the index if it differs from the one that was read. [errMoved] if that is
+// no longer the current one.
+func (f *Feeds) writeIndex(ctx context.Context, feed Feed, h *held) error {
+	data, err := json.Marshal(h.index)
+	if err != nil {
+		return fmt.Errorf("encode its index: %w", err)
+	}
+	if bytes.Equal(data, h.stored) {
+		return nil
+	}
+	revision, err := f.bucket.Update(ctx, feed.ID, data, h.revision)
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		err = errMoved
+	}
+	if err != nil {
+		return fmt.Errorf("write its index: %w", err)
+	}
+	h.stored, h.revision = data, revision
+	return nil
+}

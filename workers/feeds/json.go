@@ -1,0 +1,91 @@
+package feeds
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+
+	gorilla "github.com/gorilla/feeds"
+)
+
+type jsonDocument struct {
+	*gorilla.JSONFeed
+	Extension jsonRevision `json:"_loa"`
+	Items     []struct{}   `json:"items"` // last, present even when empty (JSON Feed 1.1): see writeJSON
+}
+
+type jsonRevision struct {
+	Revision uint64 `json:"revision"`
+}
+
+type jsonItem struct {
+	*gorilla.JSONItem
+	Language    string           `json:"language,omitempty"`
+	Attachments []jsonAttachment `json:"attachments,omitempty"`
+	Extension   extension        `json:"_loa"`
+}
+
+// jsonAttachment has a size beyond the 2 GiB of gorilla's.
+type jsonAttachment struct {
+	URL      string `json:"url"`
+	MIMEType string `json:"mime_type"`
+	Title    string `json:"title,omitempty"`
+	Size     int64  `json:"size_in_bytes,omitempty"`
+}
+
+// jsonElement renders an item.
+func jsonElement(e *entry) ([]byte, error) {
+	base := (&gorilla.JSON{Feed: &gorilla.Feed{Items: []*gorilla.Item{e.item()}}}).JSONFeed().Items[0]
+	if len(e.media) > 0 && e.media[0].picture {
+		base.Image = e.media[0].url
+	}
+	for _, a := range e.authors {
+		base.Authors = append(base.Authors, &gorilla.JSONAuthor{Name: a.Name, Url: a.URL})
+	}
+	for _, l := range e.labels {
+		base.Tags = append(base.Tags, l.text)
+	}
+	x := jsonItem{JSONItem: base, Language: e.language, Extension: e.extension}
+	for _, m := range e.media {
+		kind := m.mediaType
+		if kind == "" {
+			kind = "application/octet-stream" // a required member
+		}
+		x.Attachments = append(x.Attachments, jsonAttachment{URL: m.url, MIMEType: kind, Title: m.caption(), Size: m.size})
+	}
+	var b bytes.Buffer
+	if err := encodeJSON(&b, x); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// writeJSON writes the document that holds the items.
+func writeJSON(w io.Writer, d *document, items [][]byte) error {
+	feed := (&gorilla.JSON{Feed: d.gorilla()}).JSONFeed()
+	feed.FeedUrl = d.address[formatJSON]
+	feed.Language = d.language
+	feed.Icon = d.image
+	feed.Authors = []*gorilla.JSONAuthor{{Name: d.publisher, Url: d.home}}
+	for _, hub := range d.hubs {
+		feed.Hubs = append(feed.Hubs, &gorilla.JSONHub{Type: "WebSub", Url: hub})
+	}
+	var head bytes.Buffer
+	if err := encodeJSON(&head, jsonDocument{JSONFeed: feed, Extension: jsonRevision{d.revision}, Items: []struct{}{}}); err != nil {
+		return err
+	}
+	// The items are JSON already; put in as json.RawMessage they would be parsed again.
+	const end = "]}\n"
+	if _, err := w.Write(bytes.TrimSuffix(head.Bytes(), []byte(end))); err != nil {
+		return err
+	}
+	_, err := w.Write(append(bytes.Join(items, []byte(",\n")), end...))
+	return err
+}
+
+// encodeJSON writes markup as it is: half the size of "\u003c".
+func encodeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}

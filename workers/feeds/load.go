@@ -1,0 +1,136 @@
+package feeds
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+// want is an article, at a version known to exist or a later one.
+type want struct {
+	key     streams.Key
+	atLeast uint64
+}
+
+// read gives the articles as the log holds them now, in parts, so that only some are in memory
+// at once. One that is not there has no Article.
+func (f *Feeds) read(ctx context.Context, wants []want, each func([]streams.Entry) error) error {
+	for part := range slices.Chunk(wants, readAtOnce) {
+		keys := make([]streams.Key, len(part))
+		for i, w := range part {
+			keys[i] = w.key
+		}
+		found, err := f.log.GetMany(ctx, keys)
+		if err != nil {
+			return err
+		}
+		entries := make([]streams.Entry, len(part))
+		for i, w := range part {
+			e, ok := found[w.key]
+			if !ok || e.Seq < w.atLeast { // by a replica that lags, or never
+				e, err = f.log.Get(ctx, w.key, max(w.atLeast, 1))
+				if errors.Is(err, streams.ErrNotFound) {
+					e, err = streams.Entry{Key: w.key, Seq: gone}, nil
+				}
+				if err != nil {
+					return err
+				}
+			}
+			entries[i] = e
+		}
+		if err := each(entries); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take applies the articles to the index.
+func (f *Feeds) take(ctx context.Context, feed Feed, h *held, wants []want) error {
+	return f.read(ctx, wants, func(entries []streams.Entry) error {
+		f.apply(feed, h, entries)
+		return nil
+	})
+}
+
+func (f *Feeds) apply(feed Feed, h *held, entries []streams.Entry) {
+	changes := make([]change, len(entries))
+	for i, e := range entries {
+		changes[i] = f.catalog.change(feed, e)
+	}
+	h.apply(changes, f.catalog.settings.Page+reserve)
+}
+
+// load gives the entries that the feed shows, rendered: from memory, or from the log. What it
+// finds changed there again it applies to the index first, so that in the end both agree.
+// Every article is read at most once.
+func (f *Feeds) load(ctx context.Context, feed Feed, h *held) ([]*item, error) {
+	size := f.catalog.settings.Page
+	loaded := map[streams.Key]*item{}
+	refilled := false
+	for {
+		if h.short(size) && !refilled {
+			if err := f.refill(ctx, feed, h); err != nil {
+				return nil, err
+			}
+			refilled = true
+		}
+		items := make([]*item, 0, size)
+		var wants []want
+		for _, r := range h.page(size) {
+			it := loaded[r.Key]
+			if it == nil || it.seq != r.Seq {
+				it = f.items.get(r.Key)
+			}
+			if it == nil || it.seq != r.Seq {
+				wants = append(wants, want{r.Key, r.Seq})
+				continue
+			}
+			items = append(items, it)
+		}
+		if len(wants) == 0 {
+			return items, nil
+		}
+		err := f.read(ctx, wants, func(entries []streams.Entry) error {
+			f.apply(feed, h, entries)
+			for _, e := range entries {
+				if e.Article == nil || !f.catalog.Matches(feed, e.Article) {
+					continue // apply has removed it
+				}
+				it, err := f.catalog.item(e.Article, e.Seq)
+				if err != nil {
+					return err
+				}
+				loaded[e.Key] = it
+				f.items.put(e.Key, it)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// refill walks the log of the feed's sites for entries older than those that the index knows.
+func (f *Feeds) refill(ctx context.Context, feed Feed, h *held) error {
+	h.Floor = nil
+	part := make([]streams.Entry, 0, readAtOnce)
+	for _, site := range f.catalog.sitesOf(feed) {
+		for e, err := range f.log.Walk(ctx, site, 0) {
+			if err != nil {
+				return err
+			}
+			if part = append(part, e); len(part) == cap(part) {
+				f.apply(feed, h, part)
+				part = part[:0]
+			}
+		}
+	}
+	f.apply(feed, h, part)
+	f.metrics.refills.Inc()
+	f.events.Info().Str("target", feed.ID).Int("entries", len(h.Refs)).Msg("feed refilled from the log")
+	return nil
+}

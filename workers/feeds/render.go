@@ -1,0 +1,200 @@
+package feeds
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/google/uuid"
+	gorilla "github.com/gorilla/feeds"
+
+	"github.com/loa-syndication/loa/internal/article"
+)
+
+const (
+	// formVersion is this program's way to render. Raising it has feeds rendered anew.
+	formVersion = 1
+	generator   = "Loa"
+
+	// maxFull is the size that the entries with full contents may have together, in the
+	// largest of the formats, in bytes. FreshRSS cuts what a hub sends it at 3 MB; the rest is
+	// room for the entries that are briefs.
+	maxFull = 2 << 20
+)
+
+// The formats of every feed.
+const (
+	formatRSS = iota
+	formatAtom
+	formatJSON
+	formatCount
+)
+
+// Media types of the formats.
+const (
+	rssType  = "application/rss+xml"
+	atomType = "application/atom+xml"
+	jsonType = "application/feed+json" // JSON is UTF-8 without saying so
+)
+
+// formats are how each is stored and rendered: the elements of its entries first, then the
+// document around them.
+var formats = [formatCount]struct {
+	name        string // of the object, and in addresses
+	label       string // in metrics and messages
+	contentType string
+	element     func(*entry) ([]byte, error)
+	write       func(io.Writer, *document, [][]byte) error
+}{
+	formatRSS:  {"feed.rss", "rss", rssType + "; charset=utf-8", rssElement, writeRSS},
+	formatAtom: {"feed.atom", "atom", atomType + "; charset=utf-8", atomElement, writeAtom},
+	formatJSON: {"feed.json", "json", jsonType, jsonElement, writeJSON},
+}
+
+// elements is one entry in every format.
+type elements [formatCount][]byte
+
+// largest is the size of the largest of them, in bytes.
+func (e elements) largest() int {
+	n := 0
+	for _, data := range e {
+		n = max(n, len(data))
+	}
+	return n
+}
+
+func (e *entry) render() (elements, error) {
+	var all elements
+	for i, f := range formats {
+		data, err := f.element(e)
+		if err != nil {
+			return elements{}, fmt.Errorf("render %s as %s: %w", e.id, f.label, err)
+		}
+		all[i] = data
+	}
+	return all, nil
+}
+
+// item is an entry that was rendered with its full content. It does not change.
+type item struct {
+	seq uint64 // of the version
+	*entry
+	full elements
+}
+
+func (c *Catalog) item(a *article.Article, seq uint64) (*item, error) {
+	e := c.entry(a)
+	full, err := e.render()
+	if err != nil {
+		return nil, err
+	}
+	return &item{seq, e, full}, nil
+}
+
+// size is about what the item takes in memory, in bytes.
+func (i *item) size() int {
+	const others = 1 << 10
+	return len(i.full[formatRSS]) + len(i.full[formatAtom]) + len(i.full[formatJSON]) + len(i.content) + others
+}
+
+// document is a feed as every format shows it, without its entries.
+type document struct {
+	id, title, language string
+	publisher, home     string // the site
+	image               string
+	hubs                []string
+	ttl                 time.Duration
+	updated             time.Time
+	revision            uint64
+	address             [formatCount]string // where each format is read
+}
+
+// feedSpace is the name space of feeds' identifiers (RFC 9562 §5.5).
+var feedSpace = uuid.MustParse("6f1e6c1e-5d0b-5b0e-9a3c-6c6f61000003")
+
+func (c *Catalog) document(f Feed, ix *index) *document {
+	of, _ := c.tree.Get(f.Site)
+	d := &document{
+		id:        uuid.NewSHA1(feedSpace, []byte(f.ID)).URN(),
+		title:     c.Title(f, ix.Label),
+		language:  c.settings.Language,
+		publisher: c.Title(Feed{Site: f.Site, Kind: OfSite}, ""),
+		home:      address(of.URL),
+		image:     address(c.settings.Image),
+		hubs:      c.settings.Hubs,
+		ttl:       c.settings.TTL,
+		updated:   moment(ix.Updated).In(zone).Truncate(time.Second),
+		revision:  ix.Revision,
+	}
+	for i, format := range formats {
+		d.address[i] = c.address(f, format.name)
+	}
+	return d
+}
+
+// gorilla is the document as far as gorilla/feeds knows feeds.
+func (d *document) gorilla() *gorilla.Feed {
+	g := &gorilla.Feed{
+		Title: d.title, Link: &gorilla.Link{Href: d.home}, Description: "Tin mới: " + d.title, Updated: d.updated,
+	}
+	if d.home == "" { // RSS wants a link
+		g.Link.Href = d.address[formatRSS]
+	}
+	if d.image != "" {
+		g.Image = &gorilla.Image{Url: d.image, Title: d.title, Link: g.Link.Href}
+	}
+	return g
+}
+
+// links are those that every feed has: itself in this format, and its hubs (WebSub §4).
+func (d *document) links(format int, mediaType string) []atomLink {
+	links := []atomLink{{Href: d.address[format], Rel: "self", Type: mediaType}}
+	for _, hub := range d.hubs {
+		links = append(links, atomLink{Href: hub, Rel: "hub"})
+	}
+	return links
+}
+
+// revisionNote is a comment that no two states share: an object's ETag depends on its body
+// alone, and the fence of the stored renderings on the ETag.
+func (d *document) revisionNote() string { return fmt.Sprintf(" revision %d ", d.revision) }
+
+// render renders the feed in every format. It is a function of its arguments alone. Every
+// format shows the same: from the entry on at which the full contents would be larger than
+// maxFull together, there are summaries.
+func (c *Catalog) render(f Feed, ix *index, items []*item) ([formatCount][]byte, error) {
+	var parts [formatCount][][]byte
+	var docs [formatCount][]byte
+	full := true
+	room := maxFull
+	for _, it := range items {
+		el := it.full
+		if room -= el.largest(); room < 0 {
+			full = false
+		}
+		if !full {
+			var err error
+			if el, err = it.brief().render(); err != nil {
+				return docs, err
+			}
+		}
+		for i := range formats {
+			parts[i] = append(parts[i], el[i])
+		}
+	}
+	d := c.document(f, ix)
+	for i, format := range formats {
+		const head = 4 << 10 // what surrounds the entries
+		size := head
+		for _, part := range parts[i] {
+			size += len(part) + 1
+		}
+		b := bytes.NewBuffer(make([]byte, 0, size))
+		if err := format.write(b, d, parts[i]); err != nil {
+			return docs, fmt.Errorf("render feed %s as %s: %w", f.ID, format.label, err)
+		}
+		docs[i] = b.Bytes()
+	}
+	return docs, nil
+}

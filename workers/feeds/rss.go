@@ -1,0 +1,153 @@
+package feeds
+
+import (
+	"bytes"
+	"encoding/xml"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	gorilla "github.com/gorilla/feeds"
+)
+
+// Name spaces of the elements that RSS 2.0 itself has not.
+const (
+	nsAtom    = "http://www.w3.org/2005/Atom"
+	nsContent = "http://purl.org/rss/1.0/modules/content/"
+	nsDC      = "http://purl.org/dc/elements/1.1/"
+	nsTerms   = "http://purl.org/dc/terms/"
+	nsMedia   = "http://search.yahoo.com/mrss/"
+)
+
+// The types below extend gorilla/feeds by embedding: a field here takes the place of the
+// embedded one of the same element.
+
+type rssDocument struct {
+	XMLName xml.Name `xml:"rss"`
+	Version string   `xml:"version,attr"`
+	Atom    string   `xml:"xmlns:atom,attr"`
+	Content string   `xml:"xmlns:content,attr"`
+	DC      string   `xml:"xmlns:dc,attr"`
+	Terms   string   `xml:"xmlns:dcterms,attr"`
+	Media   string   `xml:"xmlns:media,attr"`
+	Channel rssChannel
+}
+
+// FeedXml implements [gorilla.XmlFeed].
+func (d *rssDocument) FeedXml() any { return d }
+
+type rssChannel struct {
+	*gorilla.RssFeed
+	Links    []atomLink `xml:"atom:link"`
+	Items    []byte     `xml:",innerxml"`
+	Revision string     `xml:",comment"`
+}
+
+type rssItem struct {
+	*gorilla.RssItem
+	Creators   []string      `xml:"dc:creator"`
+	Categories []rssCategory `xml:"category"`
+	Updated    string        `xml:"atom:updated"`
+	Created    string        `xml:"dcterms:created"`
+	Modified   string        `xml:"dcterms:modified"`
+	Language   string        `xml:"dc:language,omitempty"`
+	Rights     string        `xml:"dc:rights,omitempty"`
+	Terms      string        `xml:"dcterms:accessRights,omitempty"`
+	Source     string        `xml:"dc:source,omitempty"`
+	Places     []string      `xml:"dcterms:spatial"`
+	Media      []rssMedia    `xml:"media:content"`
+	Thumbnail  *rssThumbnail `xml:"media:thumbnail"`
+}
+
+type rssCategory struct {
+	Domain string `xml:"domain,attr,omitempty"`
+	Text   string `xml:",chardata"`
+}
+
+// rssMedia is a media:content element (Media RSS 1.5.1).
+type rssMedia struct {
+	URL         string `xml:"url,attr"`
+	Type        string `xml:"type,attr,omitempty"`
+	Medium      string `xml:"medium,attr"`
+	FileSize    int64  `xml:"fileSize,attr,omitempty"`
+	Width       int    `xml:"width,attr,omitempty"`
+	Height      int    `xml:"height,attr,omitempty"`
+	Title       string `xml:"media:title,omitempty"`
+	Description string `xml:"media:description,omitempty"`
+	Credit      string `xml:"media:credit,omitempty"`
+}
+
+type rssThumbnail struct {
+	URL    string `xml:"url,attr"`
+	Width  int    `xml:"width,attr,omitempty"`
+	Height int    `xml:"height,attr,omitempty"`
+}
+
+// plainHTML writes plain text as the HTML that RSS takes a description for: a reader that
+// shows it as such shows the text, and finds no markup in it.
+var plainHTML = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
+
+// rssElement renders an item.
+func rssElement(e *entry) ([]byte, error) {
+	base := (&gorilla.Rss{Feed: &gorilla.Feed{Items: []*gorilla.Item{e.item()}}}).RssFeed().Items[0]
+	base.Description = plainHTML.Replace(base.Description)
+	base.PubDate = e.published.Format(time.RFC1123Z)
+	item := rssItem{
+		RssItem:  base,
+		Updated:  e.updated.Format(time.RFC3339),
+		Created:  e.published.Format(time.RFC3339),
+		Modified: e.updated.Format(time.RFC3339),
+		Language: e.language,
+		Rights:   e.rights,
+		Terms:    e.terms,
+		Places:   e.places,
+	}
+	for _, a := range e.authors {
+		item.Creators = append(item.Creators, a.Name)
+	}
+	for _, l := range e.labels {
+		item.Categories = append(item.Categories, rssCategory{Domain: l.scheme, Text: l.text})
+	}
+	if e.source != nil {
+		item.Source = e.source.Name
+		if e.source.URL != "" {
+			item.Source = e.source.URL
+		}
+	}
+	for _, m := range e.media {
+		kind := "document"
+		if m.picture {
+			kind = "image"
+		}
+		item.Media = append(item.Media, rssMedia{
+			URL: m.url, Type: m.mediaType, Medium: kind, FileSize: m.size, Width: m.width, Height: m.height,
+			Title: m.title, Description: m.description, Credit: m.credit,
+		})
+	}
+	if t := e.thumbnail; t != nil {
+		item.Thumbnail = &rssThumbnail{URL: t.url, Width: t.width, Height: t.height}
+	}
+	return xml.MarshalIndent(item, "    ", "  ")
+}
+
+// writeRSS writes the document that holds the items.
+func writeRSS(w io.Writer, d *document, items [][]byte) error {
+	channel := (&gorilla.Rss{Feed: d.gorilla()}).RssFeed()
+	channel.PubDate = "" // the feed was not published at one time
+	channel.Language = d.language
+	channel.Ttl = int(d.ttl / time.Minute)
+	channel.Generator = generator
+	return gorilla.WriteXML(&rssDocument{
+		Version: "2.0", Atom: nsAtom, Content: nsContent, DC: nsDC, Terms: nsTerms, Media: nsMedia,
+		Channel: rssChannel{RssFeed: channel, Links: d.links(formatRSS, rssType), Items: lines(items), Revision: d.revisionNote()},
+	}, w)
+}
+
+// lines joins elements that were rendered before, each on a line of its own.
+func lines(elements [][]byte) []byte {
+	if len(elements) == 0 {
+		return nil
+	}
+	return slices.Concat([]byte("\n"), bytes.Join(elements, []byte("\n")))
+}
