@@ -43,7 +43,7 @@ func (e *Engine) consume(ctx context.Context, c jetstream.Consumer) error {
 			_ = m.NakWithDelay(handBack)
 			return
 		}
-		h := handle{msg: m, flag: f, lease: time.Now().Add(streams.AckWait - leaseMargin)}
+		h := handle{msg: m, flag: f, lease: time.Now().Add(streams.FlagAckWait - leaseMargin)}
 		select {
 		case e.deliveries <- h:
 		case <-ctx.Done():
@@ -66,8 +66,26 @@ func (e *Engine) consume(ctx context.Context, c jetstream.Consumer) error {
 	case <-ctx.Done():
 		cc.Stop()
 		<-cc.Closed()
+		e.unpin(c)
 		return ctx.Err()
 	case <-cc.Closed():
 		return last
+	}
+}
+
+// unpinTimeout bounds what a reader does to make place for the next one.
+const unpinTimeout = 2 * time.Second
+
+// unpin lets another reader have the consumer at once; without it, it would wait until the
+// server misses this one.
+func (e *Engine) unpin(c jetstream.Consumer) {
+	ctx, cancel := context.WithTimeout(context.Background(), unpinTimeout)
+	defer cancel()
+	stream, err := e.js.Stream(ctx, streams.Flags)
+	if err == nil {
+		err = stream.UnpinConsumer(ctx, c.CachedInfo().Name, streams.PriorityGroup)
+	}
+	if err != nil {
+		e.log.Debug().Err(err).Str("consumer", c.CachedInfo().Name).Msg("reader not unpinned, the next one waits for its time to pass")
 	}
 }
