@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,9 +32,13 @@ const (
 	// work that cannot be set aside stays where it is.
 	deadBytes = 1 << 30
 
-	// AckWait is the time after which an unacknowledged message is given out again. Readers
-	// renew it while they hold a message.
-	AckWait = time.Minute
+	// AckWait is the time after which an unacknowledged message is given out again: what a
+	// process held when it was killed is taken up within it. Readers renew it while they hold a
+	// message; one given out twice is a duplicate, which does no harm.
+	AckWait = 15 * time.Second
+	// FlagAckWait is that of flags. It may be longer: the engine finds abandoned flags itself,
+	// and must be able to tell, after it was stopped for a while, which it has lost.
+	FlagAckWait = time.Minute
 	// pinnedTTL is how long a reader may be silent before another takes its place.
 	pinnedTTL = 8 * time.Second
 	// PriorityGroup is the group under which the one reader of a flags consumer pulls.
@@ -170,6 +175,7 @@ func FlagConsumers(ctx context.Context, js jetstream.JetStream, kind, class stri
 		c, err := consumer(ctx, js, Flags, jetstream.ConsumerConfig{
 			Durable:        fmt.Sprintf("%s-%s-%d", kind, class, g),
 			FilterSubjects: filters,
+			AckWait:        FlagAckWait,
 			MaxAckPending:  -1,
 			PriorityPolicy: jetstream.PriorityPolicyPinned,
 			PriorityGroups: []string{PriorityGroup},
@@ -187,7 +193,7 @@ func FlagConsumers(ctx context.Context, js jetstream.JetStream, kind, class stri
 // common. A consumer that is as it should be is left alone: an update would disturb its reader.
 func consumer(ctx context.Context, js jetstream.JetStream, stream string, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	cfg.AckPolicy = jetstream.AckExplicitPolicy
-	cfg.AckWait = AckWait
+	cfg.AckWait = cmp.Or(cfg.AckWait, AckWait)
 	cfg.MaxDeliver = -1
 	c, err := js.Consumer(ctx, stream, cfg.Durable)
 	if err == nil && sameConsumer(c.CachedInfo().Config, cfg) {
