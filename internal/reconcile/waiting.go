@@ -215,7 +215,8 @@ func (e *Engine) finishRefill(r refill) {
 
 const (
 	// patrolFirst and patrolEvery are when the engine compares what waits in the stream with
-	// what its lanes know of.
+	// what its lanes know of. The pause doubles from the first to the last: most is abandoned
+	// when a process is killed, and while a lane is busy a look may miss it.
 	patrolFirst = 2 * time.Second
 	patrolEvery = 2 * time.Minute
 )
@@ -223,7 +224,7 @@ const (
 // patrol finds flags that nobody works on: those that an earlier process handed back before it
 // ended, and any that a consumer has lost sight of.
 func (e *Engine) patrol(ctx context.Context) {
-	for pause := patrolFirst; ; pause = patrolEvery {
+	for pause := patrolFirst; ; pause = min(2*pause, patrolEvery) {
 		select {
 		case <-ctx.Done():
 			return
