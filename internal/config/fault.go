@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/loa-syndication/loa/internal/secret"
 )
 
 // Place is where a setting was made.
@@ -117,7 +119,7 @@ var (
 )
 
 func mask(s string) string {
-	s = wordSecret.ReplaceAllString(s, hidden)
+	s = wordSecret.ReplaceAllString(s, secret.Hidden)
 	s = userinfo.ReplaceAllString(s, "//***@")
 	return query.ReplaceAllString(s, "$1?***")
 }
@@ -133,5 +135,5 @@ func showable(line string) string {
 		}
 		return r
 	}, strings.TrimRight(line, " \r\n"))
-	return mask(secretLine.ReplaceAllString(line, "$1 "+hidden))
+	return mask(secretLine.ReplaceAllString(line, "$1 "+secret.Hidden))
 }

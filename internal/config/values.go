@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/loa-syndication/loa/internal/secret"
 )
 
 // wanted is the error of a value that cannot be read: what should have been there instead.
@@ -115,23 +117,5 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// Secret is a password or key. Printed, logged or marshalled it shows "[secret]".
-type Secret string
-
-const hidden = "[secret]"
-
-// Reveal gives the secret itself.
-func (s Secret) Reveal() string { return string(s) }
-
-func (Secret) String() string               { return hidden }
-func (Secret) GoString() string             { return hidden }
-func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
-
-// Format hides the secret from verbs that do not call String.
-func (Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, hidden) }
-
-// UnmarshalText reads a secret.
-func (s *Secret) UnmarshalText(text []byte) error {
-	*s = Secret(text)
-	return nil
-}
+// Secret is a password or key, which shows itself to nobody.
+type Secret = secret.Secret

@@ -12,6 +12,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
+
+	"github.com/loa-syndication/loa/internal/secret"
 )
 
 const (
@@ -29,20 +31,8 @@ const (
 	UserCMS = "cms"
 )
 
-// Secret is a password or secret key. Printed, logged or marshalled it shows "[secret]".
-type Secret string
-
-const hiddenSecret = "[secret]"
-
-// Reveal gives the secret itself.
-func (s Secret) Reveal() string { return string(s) }
-
-func (Secret) String() string               { return hiddenSecret }
-func (Secret) GoString() string             { return hiddenSecret }
-func (Secret) MarshalText() ([]byte, error) { return []byte(hiddenSecret), nil }
-
-// Format hides the secret from verbs that do not call String.
-func (Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, hiddenSecret) }
+// Secret is a password or secret key, which shows itself to nobody.
+type Secret = secret.Secret
 
 // Login is a name and its secret: a NATS user with a password, or an S3 access key with its
 // secret key.
