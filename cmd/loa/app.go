@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"github.com/loa-syndication/loa/internal/streams"
 	"github.com/loa-syndication/loa/workers/bulletins"
 	"github.com/loa-syndication/loa/workers/feeds"
+	"github.com/loa-syndication/loa/workers/hub"
 	"github.com/loa-syndication/loa/workers/intake"
 	"github.com/loa-syndication/loa/workers/media"
 	"github.com/loa-syndication/loa/workers/media/picture"
@@ -45,6 +47,7 @@ type app struct {
 	receipts *portal.Receipts
 	catalog  *feeds.Catalog
 	feeds    *feeds.Feeds
+	hub      *hub.Hub // nil where no hubs are configured
 
 	// workers run until their context ends, and finish what they have begun.
 	workers  []worker
@@ -94,8 +97,14 @@ func newApp(ctx context.Context, cfg *config.Config, log zerolog.Logger) (_ *app
 	if err != nil {
 		return nil, err
 	}
-	a.feeds, err = feeds.New(ctx, feeds.Options{JS: js, Objects: a.backbone.store, Catalog: a.catalog, Log: log, Metrics: a.registry})
-	if err != nil {
+	feedOptions := feeds.Options{JS: js, Objects: a.backbone.store, Catalog: a.catalog, Log: log, Metrics: a.registry}
+	if len(cfg.Feeds.Hubs) > 0 {
+		if a.hub, err = a.newHub(ctx); err != nil {
+			return nil, err
+		}
+		feedOptions.Level = a.hub.Changed
+	}
+	if a.feeds, err = feeds.New(ctx, feedOptions); err != nil {
 		return nil, err
 	}
 	for _, prepare := range []struct {
@@ -220,7 +229,24 @@ func (a *app) prepareFeeds(ctx context.Context) error {
 		return err
 	}
 	a.workers = append(a.workers, worker{"feeds", e.Run})
+	if a.hub == nil {
+		return nil
+	}
+	announcer, err := reconcile.New(ctx, a.backbone.js, reconcile.Options{Kind: hub.Kind, Reconciler: a.hub, Limits: a.hub.Limits,
+		Grace: a.drain(), Log: a.log, Metrics: a.registry})
+	if err != nil {
+		return err
+	}
+	a.workers = append(a.workers, worker{"hub", announcer.Run})
 	return nil
+}
+
+// newHub makes the worker that tells hubs of feeds. The hubs are the operator's choice, so they
+// may have any address.
+func (a *app) newHub(ctx context.Context) (*hub.Hub, error) {
+	anywhere := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+	return hub.New(ctx, hub.Options{JS: a.backbone.js, Objects: a.backbone.store, Hubs: a.cfg.Feeds.Hubs, PublicURL: a.cfg.PublicURL,
+		Client: outbound.New(outbound.Options{Allow: anywhere}), Log: a.log})
 }
 
 const (

@@ -72,8 +72,12 @@ type Options struct {
 	Changed func(ctx context.Context, feed string) error
 	// Interval is the shortest time between two renderings of one feed; 1 s when 0.
 	Interval time.Duration
-	Log      zerolog.Logger
-	Metrics  prometheus.Registerer // nil: none
+	// Level, if set, is told of every feed that was found or made level, before its flags are
+	// lowered: whoever announces feeds must not miss one for a crash in between. An error keeps
+	// the flags up.
+	Level   func(ctx context.Context, feed string) error
+	Log     zerolog.Logger
+	Metrics prometheus.Registerer // nil: none
 }
 
 // Feeds is the reconciler of feeds. It may be used for many feeds at once, and for one feed in
@@ -86,6 +90,7 @@ type Feeds struct {
 	catalog  *Catalog
 	changed  func(ctx context.Context, feed string) error
 	interval time.Duration
+	announce func(ctx context.Context, feed string) error
 	events   zerolog.Logger
 	metrics  *metrics
 	// items are rendered entries, by article: the same in every feed.
@@ -149,7 +154,10 @@ func (f *Feeds) Reconcile(ctx context.Context, target string, flags []reconcile.
 		f.events.Info().Str("target", feed.ID).Uint64("revision", h.Revision).Int("flags", len(flags)).
 			Int("entries", len(h.page(f.catalog.settings.Page))).Int("bytes", stored).Dur("took", took).Msg("feed rendered")
 	}
-	return nil
+	if f.announce == nil {
+		return nil
+	}
+	return f.announce(ctx, feed.ID)
 }
 
 // level brings the index level with the log, and the objects with the index. It returns how
