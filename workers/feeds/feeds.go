@@ -67,14 +67,11 @@ type Options struct {
 	JS      jetstream.JetStream
 	Objects *objects.Store
 	Catalog *Catalog
-	// Changed, if set, is told of every feed whose objects have been stored, before its flags are
-	// lowered; now and then also of one that did not change. It flags the hubs.
-	Changed func(ctx context.Context, feed string) error
 	// Interval is the shortest time between two renderings of one feed; 1 s when 0.
 	Interval time.Duration
-	// Level, if set, is told of every feed that was found or made level, before its flags are
-	// lowered: whoever announces feeds must not miss one for a crash in between. An error keeps
-	// the flags up.
+	// Level, if set, is told of every feed whose objects have been stored, before its flags are
+	// lowered; now and then also of one that did not change: whoever announces feeds must not
+	// miss one for a crash in between. An error keeps the flags up.
 	Level   func(ctx context.Context, feed string) error
 	Log     zerolog.Logger
 	Metrics prometheus.Registerer // nil: none
@@ -88,9 +85,8 @@ type Feeds struct {
 	bucket   jetstream.KeyValue
 	objects  *objects.Store
 	catalog  *Catalog
-	changed  func(ctx context.Context, feed string) error
-	interval time.Duration
 	announce func(ctx context.Context, feed string) error
+	interval time.Duration
 	events   zerolog.Logger
 	metrics  *metrics
 	// items are rendered entries, by article: the same in every feed.
@@ -118,7 +114,7 @@ func New(ctx context.Context, o Options) (*Feeds, error) {
 	}
 	return &Feeds{
 		js: o.JS, log: log, bucket: bucket, objects: o.Objects, catalog: o.Catalog,
-		changed: o.Changed, interval: o.Interval, events: o.Log, metrics: m,
+		announce: o.Level, interval: o.Interval, events: o.Log, metrics: m,
 		items: newCache[streams.Key](itemCache, (*item).size),
 		marks: newCache[string](markCache, func(marks) int { return 1 }),
 	}, nil
@@ -154,10 +150,7 @@ func (f *Feeds) Reconcile(ctx context.Context, target string, flags []reconcile.
 		f.events.Info().Str("target", feed.ID).Uint64("revision", h.Revision).Int("flags", len(flags)).
 			Int("entries", len(h.page(f.catalog.settings.Page))).Int("bytes", stored).Dur("took", took).Msg("feed rendered")
 	}
-	if f.announce == nil {
-		return nil
-	}
-	return f.announce(ctx, feed.ID)
+	return nil
 }
 
 // level brings the index level with the log, and the objects with the index. It returns how

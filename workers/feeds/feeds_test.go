@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/objects"
 	"github.com/loa-syndication/loa/internal/reconcile"
@@ -377,13 +379,18 @@ func TestEveryFailureOfTheObjectStoreIsSurvived(t *testing.T) {
 func TestChangeIsToldUntilItIsHeard(t *testing.T) {
 	w := newWorld(t, Settings{})
 	all := many(t, ward, 2)
-	var told int
+	told := 0
 	deaf := errors.New("nobody listens")
-	w.changed = func(_ context.Context, feed string) error {
-		if told++; feed != ward || told == 1 {
-			return deaf
-		}
-		return nil
+	var err error
+	w.Feeds, err = New(t.Context(), Options{JS: w.js, Objects: w.objects, Catalog: w.catalog, Log: zerolog.Nop(),
+		Level: func(_ context.Context, feed string) error {
+			if told++; feed != ward || told == 1 {
+				return deaf
+			}
+			return nil
+		}})
+	if err != nil {
+		t.Fatal(err)
 	}
 	flags := w.put(all[0])
 	if err := w.Reconcile(t.Context(), ward, flags); !errors.Is(err, deaf) {

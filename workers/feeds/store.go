@@ -44,7 +44,7 @@ type mark struct {
 // marks are what is known of a feed.
 type marks struct {
 	objects [formatCount]mark
-	// told is set once [Options.Changed] has been told of what is stored. A worker that knows
+	// told is set once [Options.Level] has been told of what is stored. A worker that knows
 	// nothing tells again: the one before it may have died just then.
 	told bool
 }
@@ -124,10 +124,10 @@ func (f *Feeds) store(ctx context.Context, feed Feed, ix *index, items []*item, 
 // tell says that the feed's objects changed, if that has not been said.
 func (f *Feeds) tell(ctx context.Context, feed Feed) error {
 	m := f.marks.get(feed.ID)
-	if m.told || f.changed == nil {
+	if m.told || f.announce == nil {
 		return nil
 	}
-	if err := f.changed(ctx, feed.ID); err != nil {
+	if err := f.announce(ctx, feed.ID); err != nil {
 		return fmt.Errorf("tell that it changed: %w", err)
 	}
 	m.told = true
