@@ -95,9 +95,11 @@ func flagsOf(ctx context.Context, js jetstream.JetStream, class, kind, target st
 type refill struct {
 	lane   *lane
 	raised int
-	cursor map[string]uint64 // where to go on, by class; 0 after the end was reached
-	whole  bool              // the look began at the start and reached the end
-	err    error
+	// lowered are the messages that do not count, though they are there: see lane
+	lowered map[uint64]bool
+	cursor  map[string]uint64 // where to go on, by class; 0 after the end was reached
+	whole   bool              // the look began at the start and reached the end
+	err     error
 }
 
 const (
@@ -141,7 +143,7 @@ func (e *Engine) refill(l *lane, now time.Time) {
 			skip[key] = true
 		}
 	}
-	r := refill{lane: l, cursor: map[string]uint64{}, whole: true}
+	r := refill{lane: l, lowered: l.onTheirWay(now), cursor: map[string]uint64{}, whole: true}
 	for class, after := range l.cursor {
 		r.cursor[class] = after
 	}
@@ -156,37 +158,35 @@ func (e *Engine) refill(l *lane, now time.Time) {
 	})
 }
 
-// look reads up to n flags, past those to skip, and raises them again.
+// look finds up to n flags, past those to skip, and raises them again.
 func (e *Engine) look(ctx context.Context, r *refill, n int, skip map[string]bool) error {
 	var found []Flag
 	for _, class := range []string{streams.Express, streams.Normal} {
-		ask := n - len(found) + len(skip)
-		read, after := 0, r.cursor[class]
-		r.whole = r.whole && after == 0
-		if len(found) >= n {
-			r.whole = false
-			continue
-		}
-		for f, err := range flagsOf(ctx, e.js, class, e.opts.Kind, r.lane.target, after, ask) {
-			if err != nil {
-				return err
-			}
-			read++
-			after = f.seq
-			if !skip[f.Key] {
+		r.whole = r.whole && r.cursor[class] == 0
+		end := false
+		for len(found) < n && !end {
+			ask, read := n-len(found)+len(skip), 0
+			for f, err := range flagsOf(ctx, e.js, class, e.opts.Kind, r.lane.target, r.cursor[class], ask) {
+				if err != nil {
+					return err
+				}
+				read++
+				r.cursor[class] = f.seq
+				if r.lowered[f.seq] || skip[f.Key] {
+					continue
+				}
 				skip[f.Key] = true
-				found = append(found, f.Flag)
+				if found = append(found, f.Flag); len(found) == n {
+					break
+				}
 			}
-			if len(found) == n {
-				break
-			}
+			end = read < ask && len(found) < n
 		}
-		if read < ask && len(found) < n {
-			after = 0
+		if end {
+			r.cursor[class] = 0
 		} else {
 			r.whole = false
 		}
-		r.cursor[class] = after
 	}
 	r.raised = len(found)
 	return Raise(ctx, e.js, found)
@@ -219,6 +219,11 @@ const (
 	// when a process is killed, and while a lane is busy a look may miss it.
 	patrolFirst = 2 * time.Second
 	patrolEvery = 2 * time.Minute
+	// patrolAge is how old a target's oldest flag must be, and patrolQuiet for how long nothing
+	// must have succeeded for it, to think any of them abandoned. In a burst, most flags are on
+	// their way to their lanes: raising them again would have half of the work done twice.
+	patrolAge   = 5 * time.Second
+	patrolQuiet = time.Second
 )
 
 // patrol finds flags that nobody works on: those that an earlier process handed back before it
@@ -247,8 +252,12 @@ func (e *Engine) patrol(ctx context.Context) {
 
 // compare makes lanes look for flags that wait although the lane holds fewer.
 func (e *Engine) compare(waiting map[string]Waiting) {
+	now := time.Now()
 	for target, w := range waiting {
 		l := e.lane(target)
+		if now.Sub(w.Oldest) < patrolAge || now.Sub(l.lastSuccess) < patrolQuiet {
+			continue // a later look will tell
+		}
 		if w.Flags > len(l.items) && !l.away {
 			l.away = true
 			e.pump(l)
