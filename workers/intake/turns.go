@@ -3,6 +3,7 @@ package intake
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -19,7 +20,7 @@ func keyOf(subject string) streams.Key {
 // too many bytes held, and with it the reader.
 func (in *Intake) accept(ctx, work context.Context, m jetstream.Msg) {
 	if ctx.Err() != nil || in.bytes.Acquire(ctx, weight(m)) != nil {
-		_ = m.Nak()
+		handBack(m)
 		return
 	}
 	key := keyOf(m.Subject())
@@ -36,7 +37,7 @@ func (in *Intake) accept(ctx, work context.Context, m jetstream.Msg) {
 	case in.slots <- struct{}{}:
 	case <-ctx.Done():
 		for ok := true; ok; m, ok = in.next(key, m) {
-			_ = m.Nak()
+			handBack(m)
 		}
 		return
 	}
@@ -44,13 +45,21 @@ func (in *Intake) accept(ctx, work context.Context, m jetstream.Msg) {
 		defer func() { <-in.slots }()
 		for ok := true; ok; m, ok = in.next(key, m) {
 			if ctx.Err() != nil {
-				_ = m.Nak()
+				handBack(m)
 			} else {
 				in.handle(work, m)
 			}
 		}
 	})
 }
+
+// handBackDelay is when a message that was handed back is given out again.
+const handBackDelay = time.Second
+
+// handBack returns a message to the server while this process ends. Without a delay it would
+// come back at once, as long as this reader is known; and an embedded server, which ends as
+// well, forgets what it is to give out at once, and would hold it back for [streams.AckWait].
+func handBack(m jetstream.Msg) { _ = m.NakWithDelay(handBackDelay) }
 
 // weight is what a message counts for against [inHand].
 func weight(m jetstream.Msg) int64 { return min(int64(len(m.Data())), inHand) }
