@@ -324,10 +324,11 @@ func (a *app) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, w := range a.workers {
 		group.Go(func() error {
-			if err := w.run(ctx); err != nil {
-				return fmt.Errorf("%s: %w", w.name, err)
+			err := w.run(ctx)
+			if err == nil || ctx.Err() != nil && errors.Is(err, ctx.Err()) { // told to end while it began
+				return nil
 			}
-			return nil
+			return fmt.Errorf("%s: %w", w.name, err)
 		})
 	}
 	if a.gateway != nil {

@@ -35,6 +35,8 @@ const (
 	reconnectWait = 500 * time.Millisecond
 	// apiTimeout bounds a request to JetStream: an election takes 4 to 7 s.
 	apiTimeout = 15 * time.Second
+	// flushTimeout bounds the wait for a server that may be away.
+	flushTimeout = time.Second
 )
 
 // startBackbone starts or connects to NATS and S3, and sets the streams and the bucket up.
@@ -128,6 +130,9 @@ func (b *backbone) startS3(ctx context.Context, cfg *config.Config, log zerolog.
 // close takes down what was started, last first.
 func (b *backbone) close() {
 	if b.js != nil {
+		// What was acknowledged or handed back last has to reach the server before it is shut
+		// down; else it is given out again only after its time.
+		_ = b.js.Conn().FlushTimeout(flushTimeout)
 		b.js.Conn().Close()
 	}
 	if b.store != nil {

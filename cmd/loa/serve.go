@@ -36,6 +36,10 @@ func (c *serveCmd) Run(e *env) error {
 		log.Warn().Msg(w.String())
 	}
 	a, err := newApp(e.ctx, cfg, log)
+	if err != nil && e.ctx.Err() != nil {
+		log.Info().Err(err).Msg("stopped before it was ready")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
