@@ -3,6 +3,7 @@
 package loatest
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -48,6 +49,45 @@ func JetStream(t testing.TB, nc *nats.Conn) jetstream.JetStream {
 		t.Fatal(err)
 	}
 	return js
+}
+
+// Left is how many messages a consumer still has to give out or to have acknowledged, of a
+// stream whose messages it reads all. What it says of itself lags: a message that was stored
+// just now is not among those that it calls pending.
+func Left(t testing.TB, js jetstream.JetStream, stream, consumer string) uint64 {
+	t.Helper()
+	s, err := js.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info := consumerInfo(t, js, stream, consumer)
+	left := info.NumPending + uint64(info.NumAckPending)
+	if left == 0 && info.Delivered.Stream < s.CachedInfo().State.LastSeq {
+		return 1
+	}
+	return left
+}
+
+// Reading waits until somebody reads a consumer, which is there from then on.
+func Reading(t testing.TB, js jetstream.JetStream, stream, consumer string) {
+	t.Helper()
+	Eventually(t, consumer+" is read", func() bool {
+		_, err := js.Consumer(t.Context(), stream, consumer)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return false
+		}
+		info := consumerInfo(t, js, stream, consumer)
+		return info.NumWaiting > 0 || info.Delivered.Consumer > 0
+	})
+}
+
+func consumerInfo(t testing.TB, js jetstream.JetStream, stream, consumer string) *jetstream.ConsumerInfo {
+	t.Helper()
+	c, err := js.Consumer(t.Context(), stream, consumer)
+	if err != nil {
+		t.Fatalf("consumer %s of %s: %v", consumer, stream, err)
+	}
+	return c.CachedInfo()
 }
 
 // patience is how long a test waits for what must happen; only a failing test takes so long.

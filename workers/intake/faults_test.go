@@ -89,7 +89,7 @@ func TestTwoIntakesAgree(t *testing.T) {
 func TestAnotherIntakeGoesOnWhereOneStopped(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	const n = 400
+	const n = 250
 	b.publishAll(articles(n, 1))
 	stop := b.run(func(o *intake.Options) { o.Metrics = b.counts })
 	loatest.Eventually(t, "some are taken in", func() bool { return b.count("applied") > n/10 })
@@ -132,17 +132,17 @@ func TestEventsWaitWhileS3IsAway(t *testing.T) {
 
 func TestManyLargeEventsAreTakenInLittleMemory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("moves 100 MB")
+		t.Skip("moves 72 MB")
 	}
 	t.Parallel()
 	b := start(t)
 	data := make([]byte, 6<<20-64<<10) // 8 MiB in base64
-	for i := range 12 {
+	for i := range 9 {                 // more than are held at once
 		b.publish(snapshot(fmt.Sprintf("tin-%d", i), 1, func(a *events.Article) {
 			a.Images = []events.Image{{Data: data, ContentID: "anh", Role: events.RoleLead}}
 		}))
 	}
 	b.settled()
-	b.allAt(12, "1")
+	b.allAt(9, "1")
 	b.noLetters()
 }

@@ -95,6 +95,8 @@ func (b *bench) run(change ...func(*intake.Options)) (stop func()) {
 		}
 	})
 	b.Cleanup(stop)
+	loatest.Reading(b, b.js, streams.Events, "intake")
+	loatest.Reading(b, b.js, streams.Schedules, "due-articles")
 	return stop
 }
 
@@ -153,20 +155,23 @@ func (b *bench) take(all ...events.Event) {
 // settled waits until no event is left in the inbox, and nothing that is due.
 func (b *bench) settled() {
 	b.Helper()
-	loatest.Eventually(b, "the inbox is read", func() bool { return b.left(streams.IntakeConsumer) == 0 && b.left(streams.DueConsumer) == 0 })
+	loatest.Eventually(b, "the inbox is read", func() bool {
+		return loatest.Left(b, b.js, streams.Events, "intake") == 0 && b.due() == 0
+	})
 }
 
-func (b *bench) left(of func(context.Context, jetstream.JetStream) (jetstream.Consumer, error)) uint64 {
+// due is for how many articles something is due; what is dealt with leaves the stream.
+func (b *bench) due() int {
 	b.Helper()
-	c, err := of(b.Context(), b.js)
+	s, err := b.js.Stream(b.Context(), streams.Schedules)
 	if err != nil {
 		b.Fatal(err)
 	}
-	info, err := c.Info(b.Context())
+	info, err := s.Info(b.Context(), jetstream.WithSubjectFilter("loa.due.>"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	return info.NumPending + uint64(info.NumAckPending)
+	return len(info.State.Subjects)
 }
 
 // article is what the log holds; nil if nothing.

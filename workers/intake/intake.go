@@ -126,7 +126,7 @@ func New(ctx context.Context, o Options) (*Intake, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := newMetrics(o.JS, o.Metrics)
+	m, err := newMetrics(o.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("register the intake's metrics: %w", err)
 	}
