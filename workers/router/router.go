@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -30,7 +31,10 @@ type Concerned func(ctx context.Context, e streams.Entry) ([]string, error)
 type Options struct {
 	JS jetstream.JetStream
 	// Kinds are the kinds of target there are, each with its way to find those concerned.
-	Kinds   map[string]Concerned
+	Kinds map[string]Concerned
+	// Retry is the first pause before a version that could not be routed is tried again; it
+	// doubles, up to 64 times as much, with every further one. 1 s if 0.
+	Retry   time.Duration
 	Log     zerolog.Logger
 	Metrics prometheus.Registerer // nil: none
 }
@@ -49,10 +53,9 @@ const (
 	// batchArticles is how many versions are routed together: their flags share atomic
 	// batches, which are cheap only when they are large.
 	batchArticles = 200
-	// retryFirst and retryMost bound the pauses before a version that could not be routed is
-	// tried again.
-	retryFirst = time.Second
-	retryMost  = time.Minute
+	defaultRetry  = time.Second
+	// retryMost bounds the pause before another attempt, in first pauses: about a minute.
+	retryMost = 64
 	// routeTimeout bounds the routing of one batch; the messages are given out again after
 	// [streams.AckWait].
 	routeTimeout = 45 * time.Second
@@ -60,6 +63,9 @@ const (
 
 // New prepares a router; [Router.Run] runs it.
 func New(o Options) (*Router, error) {
+	if o.Retry <= 0 {
+		o.Retry = defaultRetry
+	}
 	r := &Router{
 		opts: o,
 		routed: prometheus.NewCounter(prometheus.CounterOpts{Name: "loa_router_versions_total",
@@ -81,26 +87,32 @@ func New(o Options) (*Router, error) {
 	return r, nil
 }
 
-// Run routes until ctx ends. What it has begun then, it finishes.
+// Run routes until ctx ends, or until NATS ends the reading for good. The batch that it has
+// begun then, it finishes; the rest is handed back.
 func (r *Router) Run(ctx context.Context) error {
 	consumer, err := streams.RouterConsumer(ctx, r.opts.JS)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	msgs := make(chan jetstream.Msg, batchArticles)
-	cc, err := consumer.Consume(func(m jetstream.Msg) {
+	reader, err := consumer.Consume(func(m jetstream.Msg) {
 		select {
 		case msgs <- m:
 		case <-ctx.Done():
 			_ = m.Nak()
 		}
-	}, jetstream.PullMaxMessages(2*batchArticles))
+	}, jetstream.PullMaxMessages(2*batchArticles), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+		r.opts.Log.Warn().Err(err).Str("stream", streams.Articles).Msg("reading disturbed")
+	}))
 	if err != nil {
+		cancel()
 		return fmt.Errorf("read the log: %w", err)
 	}
 	defer func() {
-		cc.Stop()
-		<-cc.Closed()
+		cancel()
+		reader.Drain() // what had been sent already is handed back, too
+		<-reader.Closed()
 		for len(msgs) > 0 {
 			_ = (<-msgs).Nak()
 		}
@@ -109,6 +121,8 @@ func (r *Router) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-reader.Closed():
+			return fmt.Errorf("reading of %s was ended", streams.Articles)
 		case m := <-msgs:
 			r.route(context.WithoutCancel(ctx), gather(m, msgs))
 		}
@@ -169,13 +183,23 @@ func (r *Router) flags(ctx context.Context, m jetstream.Msg) ([]reconcile.Flag, 
 	}
 	var flags []reconcile.Flag
 	for kind, concerned := range r.opts.Kinds {
-		targets, err := concerned(ctx, e)
+		targets, err := ask(ctx, concerned, e)
 		if err != nil {
 			return nil, fmt.Errorf("find the targets of kind %s for article %s: %w", kind, e.Key, err)
 		}
 		flags = append(flags, Flags(kind, targets, e)...)
 	}
 	return flags, nil
+}
+
+// ask makes a panic an error, which is one version's fault and must not take the others down.
+func ask(ctx context.Context, concerned Concerned, e streams.Entry) (targets []string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return concerned(ctx, e)
 }
 
 // Flags are those by which the targets learn of an article's version.
@@ -198,8 +222,8 @@ func (r *Router) retry(m jetstream.Msg, cause error) {
 	if meta, err := m.Metadata(); err == nil {
 		n = meta.NumDelivered
 	}
-	pause := min(retryFirst<<min(n-1, 16), retryMost)
-	pause += time.Duration(rand.Int64N(int64(pause / 4)))
+	pause := r.opts.Retry * time.Duration(min(1<<min(n-1, 16), retryMost))
+	pause += time.Duration(rand.Int64N(int64(pause/4) + 1))
 	r.failed.Inc()
 	r.opts.Log.Error().Err(cause).Str("subject", m.Subject()).Dur("next", pause).Msg("version not routed, will be retried")
 	_ = m.NakWithDelay(pause)
