@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"maps"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,7 +28,13 @@ type lane struct {
 	ready   bool      // in the dispatcher's list of lanes that can run
 	// failing are keys that this target refused, until they are tried again.
 	failing map[string]failure
-	// lastSuccess tells a target that fails from a key that fails: see finishDown.
+	// lowered are the messages, by sequence in the stream, whose acknowledgement may still be on
+	// its way: they are in the stream, but do not wait. To raise their flags again would supersede
+	// them and void the acknowledgement, and a lane of many flags would never be empty. There are
+	// two generations of them, the first of which began at loweredSince.
+	lowered      [2]map[uint64]bool
+	loweredSince time.Time
+	// lastSuccess tells a target that fails from a key that fails: see blamesKey.
 	lastSuccess time.Time
 
 	// away is set while flags of this target may wait in the stream that the lane does not
@@ -163,4 +170,30 @@ func (l *lane) runnable(now time.Time) (bool, time.Time) {
 		return false, l.nextRun
 	}
 	return true, time.Time{}
+}
+
+// acknowledging is how long an acknowledgement may be on its way, at least; at most twice that.
+// A server that syncs every write takes seconds for thousands.
+const acknowledging = 10 * time.Second
+
+// lower notes that a message was acknowledged.
+func (l *lane) lower(h handle, now time.Time) {
+	if now.Sub(l.loweredSince) > acknowledging {
+		l.lowered[1], l.lowered[0], l.loweredSince = l.lowered[0], map[uint64]bool{}, now
+	}
+	if meta, err := h.msg.Metadata(); err == nil {
+		l.lowered[0][meta.Sequence.Stream] = true
+	}
+}
+
+// onTheirWay is a copy of the messages that were acknowledged of late.
+func (l *lane) onTheirWay(now time.Time) map[uint64]bool {
+	all := map[uint64]bool{}
+	if now.Sub(l.loweredSince) <= 2*acknowledging {
+		maps.Copy(all, l.lowered[0])
+	}
+	if now.Sub(l.loweredSince) <= acknowledging {
+		maps.Copy(all, l.lowered[1])
+	}
+	return all
 }

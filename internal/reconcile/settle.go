@@ -72,6 +72,7 @@ func (e *Engine) succeed(r run) {
 		for _, h := range it.held {
 			// A lost acknowledgement brings the flag again, and a level target costs one look.
 			_ = h.msg.Ack()
+			l.lower(h, now)
 		}
 		delete(l.failing, it.flag.Key)
 	}
