@@ -48,6 +48,7 @@ type commands struct {
 		Push   benchPushCmd   `cmd:"" help:"Pushes to 601 portals, beside a bare loop of signed POSTs."`
 		Feeds  benchFeedsCmd  `cmd:"" help:"Changes into feeds, with a small log and a large one."`
 		Intake benchIntakeCmd `cmd:"" help:"Events into the log, beside bare writes of the same bytes."`
+		Sink   benchSinkCmd   `cmd:"" hidden:""`
 	} `cmd:"" help:"Measure this machine, beside floors measured in the same run."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

@@ -14,7 +14,7 @@ type Trial struct {
 	feed    Feed
 	index   index
 	entries []streams.Entry // of index.Refs
-	items   []*item
+	items   []*item         // of the same
 }
 
 // NewTrial makes a trial of live articles that the feed shows, as many as a page has.
@@ -48,16 +48,16 @@ func (*Trial) Formats() []string {
 	return names
 }
 
-// Anew gives the document of one format, every entry rendered anew.
+// Anew gives the document of one format, every entry rendered anew from its cleaned fields.
 func (t *Trial) Anew(name string) ([]byte, error) {
 	for _, format := range formats {
 		if format.label != name {
 			continue
 		}
-		parts := make([][]byte, len(t.entries))
-		for i, e := range t.entries {
+		parts := make([][]byte, len(t.items))
+		for i, it := range t.items {
 			var err error
-			if parts[i], err = format.element(t.catalog.entry(e.Article)); err != nil {
+			if parts[i], err = format.element(it.entry); err != nil {
 				return nil, err
 			}
 		}
