@@ -1,0 +1,81 @@
+package portal
+
+import (
+	"slices"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/internal/site"
+)
+
+// Filter selects the articles that a portal is to show: those that meet every one of its
+// criteria. An empty criterion is met by all, so the zero Filter selects everything.
+type Filter struct {
+	// Sites are the roots of subtrees: articles of these sites and of those under them.
+	Sites []string `json:"sites,omitempty"`
+	// Categories are ids; the article has one of them.
+	Categories []string `json:"categories,omitempty"`
+	// Tags: the article has one of them.
+	Tags []string `json:"tags,omitempty"`
+	// Urgency is the highest number, that is the least urgent, that passes; any when 0.
+	Urgency int `json:"urgency,omitempty"`
+}
+
+// Matches reports whether the filter selects the article as it is now. It looks at what the
+// article is about, not at whether it is live.
+func (f Filter) Matches(a *article.Article, tree *site.Tree) bool {
+	return f.now(a, tree.Ancestors(a.Site))
+}
+
+// MatchedEver reports whether the filter may have selected a former version of the article. It
+// may err on the side of yes.
+func (f Filter) MatchedEver(a *article.Article, tree *site.Tree) bool {
+	return f.ever(a, tree.Ancestors(a.Site))
+}
+
+// now is Matches, for an article whose site's ancestors, itself included, are known.
+func (f Filter) now(a *article.Article, ancestors []string) bool {
+	return f.site(a, ancestors) &&
+		(f.Urgency == 0 || a.Urgency <= f.Urgency) &&
+		(len(f.Tags) == 0 || meet(f.Tags, a.Tags)) &&
+		(len(f.Categories) == 0 || slices.ContainsFunc(a.Categories, func(c events.Category) bool {
+			return slices.Contains(f.Categories, c.ID)
+		}))
+}
+
+func (f Filter) ever(a *article.Article, ancestors []string) bool {
+	return f.site(a, ancestors) &&
+		(f.Urgency == 0 || a.Ever.Urgency != 0 && a.Ever.Urgency <= f.Urgency) &&
+		(len(f.Tags) == 0 || meet(f.Tags, a.Ever.Tags)) &&
+		(len(f.Categories) == 0 || meet(f.Categories, a.Ever.Categories))
+}
+
+// site also knows an article whose site is not in the tree (any more) by its own id.
+func (f Filter) site(a *article.Article, ancestors []string) bool {
+	return len(f.Sites) == 0 || meet(f.Sites, ancestors) || slices.Contains(f.Sites, a.Site)
+}
+
+func meet(a, b []string) bool {
+	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
+}
+
+// canonical brings the filter to the form in which articles have their words.
+func (f Filter) canonical() Filter {
+	f.Sites = composed(f.Sites)
+	f.Categories = composed(f.Categories)
+	f.Tags = composed(f.Tags)
+	return f
+}
+
+func composed(words []string) []string {
+	if len(words) == 0 {
+		return nil
+	}
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = norm.NFC.String(w)
+	}
+	return out
+}
