@@ -1,0 +1,163 @@
+package bulletins
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/loa-syndication/loa/internal/outbound"
+	"github.com/loa-syndication/loa/internal/portal"
+	"github.com/loa-syndication/loa/internal/reconcile"
+)
+
+// Outcomes, as they are counted.
+const (
+	outcomeLevel     = "level" // there was nothing to send
+	outcomeDelivered = "delivered"
+	outcomeDown      = "down"    // the portal failed
+	outcomeRefused   = "refused" // the portal did not want this bulletin
+	outcomeGone      = "gone"
+)
+
+// result is what an answer means.
+type result struct {
+	outcome string
+	err     error // nil if the portal has the bulletin
+	after   time.Duration
+	gone    bool
+}
+
+// verdict is the error for the engine.
+func (r result) verdict() error {
+	switch {
+	case r.err == nil:
+		return nil
+	case r.outcome == outcomeRefused:
+		return reconcile.Failed(r.err)
+	default:
+		return reconcile.Down(r.err, r.after)
+	}
+}
+
+// classify decides what an answer means: 2xx, and nothing else, is a success. Where it is not
+// plain whether the portal fails or the bulletin, the portal is blamed: its breaker lets
+// nothing go to waste, and the engine notices when others get through.
+func classify(p portal.Portal, a answer) result {
+	if a.err != nil {
+		return result{outcome: outcomeDown, err: fmt.Errorf("portal %q: %w", p.Name, transportError(p, a.err))}
+	}
+	if a.status >= 200 && a.status <= 299 {
+		return result{outcome: outcomeDelivered}
+	}
+	text := fmt.Sprintf("portal %q answered %d", p.Name, a.status)
+	if reason := http.StatusText(a.status); reason != "" {
+		text += " " + reason
+	}
+	if line := firstLine(a.body, p); line != "" {
+		text += ": " + line
+	}
+	r := result{outcome: outcomeDown, err: errors.New(text)}
+	switch {
+	case a.status == http.StatusGone:
+		r.outcome, r.gone = outcomeGone, true
+	case a.status == http.StatusTooManyRequests || a.status == http.StatusServiceUnavailable:
+		r.after = retryAfter(a.retryAfter, time.Now())
+	case a.status < 400 || a.status > 499:
+		// A redirect says that the address is wrong. It is not followed: where it leads,
+		// nobody has entered a secret for.
+	default:
+		switch a.status {
+		case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooEarly,
+			// The address and the method are the same for every article.
+			http.StatusNotFound, http.StatusMethodNotAllowed:
+		default:
+			r.outcome = outcomeRefused
+		}
+	}
+	return r
+}
+
+// transportError puts what kept an answer from coming into words.
+func transportError(p portal.Portal, err error) error {
+	var refused *outbound.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		return fmt.Errorf("not called, check its address and its allow list: %w", refused)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no answer within %s", p.Timeout)
+	default:
+		return errors.New(fit(err.Error(), p))
+	}
+}
+
+// retryAfter reads a Retry-After header: seconds or a date (RFC 9110 §10.2.3); 0 if it is
+// neither, or in the past.
+func retryAfter(value string, now time.Time) time.Duration {
+	value = strings.TrimSpace(value)
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil && at.After(now) {
+		return at.Sub(now)
+	}
+	return 0
+}
+
+// maxLine is how much of an answer an error quotes, in characters.
+const maxLine = 200
+
+// firstLine is the first line of an answer that says something.
+func firstLine(body []byte, p portal.Portal) string {
+	for line := range bytes.Lines(body[:min(len(body), maxAnswer)]) {
+		if s := fit(string(line), p); s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// fit makes text that a portal chose fit for a line of a log: printable, short, and without
+// the portal's secrets, should it echo them.
+func fit(s string, p portal.Portal) string {
+	for _, secret := range p.Secrets {
+		s = without(s, secret.Reveal())
+		s = without(s, strings.TrimPrefix(secret.Reveal(), "whsec_"))
+	}
+	for _, value := range p.Headers {
+		s = without(s, value.Reveal())
+	}
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case r == utf8.RuneError || !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, s)
+	s = strings.TrimSpace(s)
+	if utf8.RuneCountInString(s) > maxLine {
+		s = string([]rune(s)[:maxLine]) + "…"
+	}
+	return s
+}
+
+// minSecret is from which length, in bytes, text is hidden where it occurs: a header "1" is no
+// credential.
+const minSecret = 6
+
+func without(s, secret string) string {
+	if len(secret) < minSecret {
+		return s
+	}
+	return strings.ReplaceAll(s, secret, "[secret]")
+}
+
+func unix(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }

@@ -1,0 +1,255 @@
+// Package bulletins pushes bulletins to portals: it is the [reconcile.Reconciler] of the kind
+// "portal".
+//
+//	flag ──▶ article as it is now ┐
+//	         receipt              ├─▶ level? ──▶ nothing
+//	         portal               ┘   behind ──▶ intent, if it is the first ──▶ signed POST ──▶ receipt
+//
+// What is sent is decided when the flag is taken, by what the portal holds: the newest version
+// once, however many flags and former versions there were; a withdrawal only where the article
+// is or may be. The receipt is on disk before the flag is lowered, so a crash at any point
+// leaves either a flag, and the bulletin is sent (again), or a receipt.
+//
+// How an answer is read is in classify. The engine adds what a failure means beyond the
+// attempt: breaker, pauses, dead letters.
+package bulletins
+
+import (
+	"context"
+	"errors"
+	"fmt"
+"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/internal/portal"
+	"github.com/loa-syndication/loa/internal/reconcile"
+	"github.com/loa-syndication/loa/internal/site"
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+var T [5]atomic.Int64
+
+// Kind of the targets that this package reconciles.
+const Kind = "portal"
+
+// by is how this worker signs what it changes in the registry.
+const by = "loa"
+
+// Options of a worker. All but Log and Metrics are required.
+type Options struct {
+	Articles *streams.Log
+	Portals  *portal.Registry
+	Receipts *portal.Receipts
+	Tree     *site.Tree
+	// MediaBase is the address under which pictures are served, such as https://loa.example.vn/.
+	MediaBase string
+	// Version of Loa, for the user agent.
+	Version string
+	Log     zerolog.Logger
+	Metrics prometheus.Registerer // nil: none
+}
+
+// Worker pushes bulletins. It implements [reconcile.Reconciler].
+type Worker struct {
+	opts     Options
+	articles *articles
+	clients  *clients
+	metrics  *metrics
+	log      zerolog.Logger
+}
+
+// New prepares a worker, which follows the registry's changes from then on.
+func New(o Options) (*Worker, error) {
+	m, err := newMetrics(o.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("register metrics of bulletins: %w", err)
+	}
+	w := &Worker{
+		opts: o, metrics: m, log: o.Log, clients: newClients(),
+		articles: newArticles(o.Articles, o.Tree, o.MediaBase),
+	}
+	o.Portals.OnChange(w.clients.forget)
+	return w, nil
+}
+
+// Close ends the idle connections.
+func (w *Worker) Close() { w.clients.close() }
+
+// queue is how many flags of one portal a worker holds.
+const queue = 64
+
+// Limits are those of the portal, for [reconcile.Options].
+func (w *Worker) Limits(name string) reconcile.Limits {
+	p, ok := w.opts.Portals.Get(name)
+	if !ok {
+		// One whose entry is malformed waits; one that is gone is done with.
+		return reconcile.Limits{Queue: queue, Paused: w.opts.Portals.Known(name)}
+	}
+	return reconcile.Limits{InFlight: p.InFlight, Queue: queue, Interval: p.Interval(), Paused: p.Paused != nil}
+}
+
+// OnState notes in the registry how a portal fares, for [reconcile.Options].
+func (w *Worker) OnState(name string, s reconcile.State) {
+	w.opts.Portals.SetState(name, portal.State{
+		Down: s.Down, Since: s.Since, Failures: s.Failures, Reason: s.Reason, NextProbe: s.NextProbe,
+	})
+}
+
+// Reconcile makes the portal hold the articles as they are now, if they concern it.
+func (w *Worker) Reconcile(ctx context.Context, name string, flags []reconcile.Flag) error {
+	p, ok := w.opts.Portals.Get(name)
+	if !ok {
+		if w.opts.Portals.Known(name) {
+			return fmt.Errorf("portal %q: its configuration cannot be used", name)
+		}
+		return nil
+	}
+	for _, f := range flags {
+		key, err := streams.ParseKey(f.Key)
+		if err != nil {
+			return reconcile.Permanent(err)
+		}
+		if err := w.level(ctx, p, key, f.Seq); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// level brings the portal level with one article.
+func (w *Worker) level(ctx context.Context, p portal.Portal, key streams.Key, seq uint64) error {
+	a, err := w.articles.get(ctx, key, seq)
+	if errors.Is(err, streams.ErrNotFound) {
+		w.log.Warn().Str("portal", p.Name).Str("article", string(key)).Msg("flagged article is not in the log")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t0 := time.Now()
+	r, _, err := w.opts.Receipts.Get(ctx, p.Name, key)
+	T[0].Add(int64(time.Since(t0)))
+	if err != nil {
+		return err
+	}
+	due := w.due(p, a, r)
+	if !due && !r.Touched() {
+		// Nothing is to be sent because nothing was: that must be certain.
+		if r, _, err = w.opts.Receipts.Latest(ctx, p.Name, key); err != nil {
+			return err
+		}
+		due = w.due(p, a, r)
+	}
+	if !due {
+		w.metrics.outcomes.WithLabelValues(outcomeLevel).Inc()
+		return nil
+	}
+	if len(a.bulletin) == 0 {
+		return reconcile.Permanent(a.fault)
+	}
+	return w.send(ctx, p, a, r)
+}
+
+// due reports whether the portal has to be sent the article as it is now.
+func (w *Worker) due(p portal.Portal, a *prepared, r portal.Receipt) bool {
+	switch {
+	case r.Holds != (article.Version{}) && r.Holds.Compare(a.Version) >= 0:
+		return false
+	case r.Touched():
+		return true // it learns of every change of what it shows, also of one its filter does not select
+	default:
+		return a.Live() && p.Filter.Matches(a.Article, w.opts.Tree)
+	}
+}
+
+// receiptTimeout bounds the storing of a receipt after an answer, which goes on when the worker
+// is told to stop: the portal has the bulletin.
+const receiptTimeout = 5 * time.Second
+
+// send pushes the article's bulletin to the portal, between two receipts: an intent, unless an
+// earlier one stands, and the outcome.
+func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r portal.Receipt) error {
+	id := webhookID(p.Name, a.Article)
+	if r.WebhookID != id {
+		r.WebhookID, r.Attempts = id, 0
+	}
+	r.GUID = a.GUID
+	r.Attempts++
+	r.LastAttempt = time.Now().UTC()
+	r.LastStatus, r.LastError = 0, ""
+	before := r.MayHold
+	if !r.Touched() {
+		r.MayHold = a.Version
+		var err error
+		t0 := time.Now()
+		if r, err = w.opts.Receipts.Put(ctx, r); err != nil {
+			return err
+		}
+		T[1].Add(int64(time.Since(t0)))
+	}
+
+	began := time.Now()
+	w.metrics.inFlight.Inc()
+	answer := w.push(ctx, p, id, a.bulletin)
+	w.metrics.inFlight.Dec()
+	took := time.Since(began)
+	T[2].Add(int64(took))
+	defer func(t0 time.Time) { T[3].Add(int64(time.Since(t0))); T[4].Add(1) }(time.Now())
+	w.metrics.seconds.Observe(took.Seconds())
+	if answer.err != nil && ctx.Err() != nil {
+		// The worker is being stopped. Whether the bulletin arrived will not be known.
+		return fmt.Errorf("portal %q, article %s: %w", p.Name, a.key, ctx.Err())
+	}
+
+	result := classify(p, answer)
+	r.LastStatus = answer.status
+	if result.err == nil {
+		r.Holds, r.Status, r.At = a.Version, a.Status, time.Now().UTC()
+		r.MayHold = article.Version{}
+	} else {
+		r.LastError = result.err.Error()
+		r.MayHold = before
+		if answer.connected {
+			r.MayHold = a.Version
+		}
+	}
+	w.metrics.outcomes.WithLabelValues(result.outcome).Inc()
+	w.logOutcome(p, a, r, result, took)
+
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), receiptTimeout)
+	defer cancel()
+	if _, err := w.opts.Receipts.Put(ctx, r); err != nil {
+		if result.err == nil {
+			return err
+		}
+		// The intent stands, which is the safe side.
+		w.log.Warn().Err(err).Str("portal", p.Name).Str("article", string(a.key)).Msg("failed attempt not noted")
+	}
+	if result.gone {
+		return w.gone(ctx, p, result.err)
+	}
+	return result.verdict()
+}
+
+// gone pauses a portal that says that it is no more. The flag is handed back, and waits for
+// somebody to resume or delete the portal.
+func (w *Worker) gone(ctx context.Context, p portal.Portal, cause error) error {
+	// In conflict somebody has just changed it, perhaps its address: the next answer will tell.
+	if err := w.opts.Portals.PauseAs(ctx, p, by, "answered 410 Gone"); err != nil && !errors.Is(err, portal.ErrConflict) {
+		return err
+	}
+	return reconcile.Down(cause, 0)
+}
+
+func (w *Worker) logOutcome(p portal.Portal, a *prepared, r portal.Receipt, res result, took time.Duration) {
+	e, msg := w.log.Info(), "bulletin delivered"
+	if res.err != nil {
+		e, msg = w.log.Warn().Err(res.err), "bulletin not delivered"
+	}
+	e.Str("portal", p.Name).Str("article", string(a.key)).Stringer("version", a.Version).Str("state", a.Status).
+		Str("outcome", res.outcome).Int("status", r.LastStatus).Int("attempt", r.Attempts).Dur("took", took).Msg(msg)
+}

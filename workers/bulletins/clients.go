@@ -1,0 +1,109 @@
+package bulletins
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/loa-syndication/loa/internal/outbound"
+	"github.com/loa-syndication/loa/internal/portal"
+)
+
+const (
+	// maxConnsPerHost is more than the engine runs at once: it is the portals' InFlight that
+	// limits. Several portals may share a host, and one that hangs must not starve the others.
+	maxConnsPerHost = 1024
+	// maxIdle is how many connections are kept for the next bulletin: one for each of a
+	// thousand portals, and some for the busy ones.
+	maxIdle = 2048
+	// writeBuffer is in bytes; an ordinary bulletin with its headers has 5 KiB.
+	writeBuffer = 8 << 10
+)
+
+// clients holds one HTTP client for every way in which portals are reached: portals without
+// settings of their own share one, and its connections.
+type clients struct {
+	mu    sync.Mutex
+	byWay map[string]*client
+	using map[string]use // by the portal's name
+}
+
+type client struct {
+	way    string
+	client *http.Client
+	users  int // entries of using
+}
+
+// use is which client a revision of a portal uses.
+type use struct {
+	revision uint64
+	client   *client
+}
+
+func newClients() *clients {
+	return &clients{byWay: map[string]*client{}, using: map[string]use{}}
+}
+
+// way names the settings of a portal that a client is made with.
+func way(p portal.Portal) string {
+	if len(p.Allow) == 0 {
+		return ""
+	}
+	allow := slices.Clone(p.Allow)
+	slices.SortFunc(allow, netip.Prefix.Compare)
+	return fmt.Sprint(allow)
+}
+
+// of gives the transport for the portal. It is not an [http.Client], which would follow
+// redirects, and whose errors quote the address, which may contain a key.
+func (cs *clients) of(p portal.Portal) http.RoundTripper {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	u, ok := cs.using[p.Name]
+	if ok && u.revision == p.Revision {
+		return u.client.client.Transport
+	}
+	key := way(p)
+	c := cs.byWay[key]
+	if c == nil {
+		c = &client{way: key, client: outbound.New(outbound.Options{
+			Allow: p.Allow, Timeout: portal.MaxTimeout, MaxConnsPerHost: maxConnsPerHost, MaxIdleConns: maxIdle,
+			WriteBuffer: writeBuffer,
+		})}
+		cs.byWay[key] = c
+	}
+	c.users++
+	cs.release(p.Name)
+	cs.using[p.Name] = use{p.Revision, c}
+	return c.client.Transport
+}
+
+// forget ends the use that a portal makes of its client; the next bulletin looks for one anew.
+func (cs *clients) forget(name string) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.release(name)
+}
+
+func (cs *clients) release(name string) {
+	u, ok := cs.using[name]
+	if !ok {
+		return
+	}
+	delete(cs.using, name)
+	if u.client.users--; u.client.users == 0 {
+		u.client.client.CloseIdleConnections() // those in use close once they have idled for long
+		delete(cs.byWay, u.client.way)
+	}
+}
+
+// close ends all idle connections.
+func (cs *clients) close() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for _, c := range cs.byWay {
+		c.client.CloseIdleConnections()
+	}
+}

@@ -1,0 +1,3 @@
+package bulletins_test
+
+func workerProcess() {}

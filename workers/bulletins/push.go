@@ -1,0 +1,97 @@
+package bulletins
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/portal"
+)
+
+const (
+	// maxAnswer is how much of an answer is read, in bytes: enough to say what is wrong, and,
+	// for answers that end within it, to use the connection again.
+	maxAnswer = 64 << 10
+	// answerTime is how long an answer's body may take once its status is known. The status is
+	// all that counts; a body that drips would only hold up the portal's other bulletins.
+	answerTime = time.Second
+)
+
+// answer is what came of one request.
+type answer struct {
+	status     int
+	retryAfter string // the header
+	body       []byte // at most maxAnswer
+	// err says why there is no status.
+	err error
+	// connected says that there was a connection, so that the bulletin may have arrived
+	// whatever err says. Without one it did not.
+	connected bool
+}
+
+// push posts one bulletin, signed as of now.
+func (w *Worker) push(ctx context.Context, p portal.Portal, id string, body []byte) (a answer) {
+	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
+	defer cancel()
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { a.connected = true },
+	})
+	req, err := w.request(ctx, p, id, body)
+	if err != nil {
+		return answer{err: err}
+	}
+	resp, err := w.clients.of(p).RoundTrip(req)
+	if err != nil {
+		a.err = err
+		return a
+	}
+	defer resp.Body.Close()
+	a.status = resp.StatusCode
+	a.retryAfter = resp.Header.Get("Retry-After")
+	if resp.ContentLength != 0 {
+		slow := time.AfterFunc(answerTime, cancel)
+		defer slow.Stop()
+		a.body, _ = io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what there is of it will do
+	}
+	return a
+}
+
+func (w *Worker) request(ctx context.Context, p portal.Portal, id string, body []byte) (*http.Request, error) {
+	u, err := url.Parse(p.URL)
+	if err != nil {
+		return nil, err // cannot be: it was checked when the portal was stored
+	}
+	now := time.Now()
+	signatures := make([]string, len(p.Secrets))
+	for i, s := range p.Secrets {
+		if signatures[i], err = events.Sign(s.Reveal(), id, now, body); err != nil {
+			return nil, err
+		}
+	}
+	header := make(http.Header, 8+len(p.Headers))
+	for name, value := range p.Headers {
+		header.Set(name, value.Reveal())
+	}
+	if header.Get("User-Agent") == "" {
+		header.Set("User-Agent", "Loa/"+w.opts.Version)
+	}
+	header.Set("Content-Type", "application/json")
+	header.Set(events.HeaderID, id)
+	header.Set(events.HeaderTimestamp, unix(now))
+	header.Set(events.HeaderSignature, strings.Join(signatures, " "))
+	// Not sent, since it has no value: it tells the transport that a request on a connection
+	// that the portal was just closing may be repeated on another.
+	header["Idempotency-Key"] = nil
+	req := &http.Request{
+		Method: http.MethodPost, URL: u, Host: u.Host, Header: header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
+		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
+	}
+	return req.WithContext(ctx), nil
+}

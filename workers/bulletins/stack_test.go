@@ -1,0 +1,287 @@
+package bulletins_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/internal/loatest"
+	"github.com/loa-syndication/loa/internal/portal"
+	"github.com/loa-syndication/loa/internal/receiver"
+	"github.com/loa-syndication/loa/internal/reconcile"
+	"github.com/loa-syndication/loa/internal/site"
+	"github.com/loa-syndication/loa/internal/streams"
+	"github.com/loa-syndication/loa/workers/bulletins"
+)
+
+// TestMain runs the processes that tests start beside themselves: the test binary again.
+func TestMain(m *testing.M) {
+	switch os.Getenv("LOA_TEST_PROCESS") {
+	case "":
+		os.Exit(m.Run())
+	case "worker":
+		workerProcess()
+	case "sink":
+		sinkProcess()
+	}
+}
+
+// stack is a worker on its engine, over a real NATS.
+type stack struct {
+	js       jetstream.JetStream
+	articles *streams.Log
+	portals  *portal.Registry
+	receipts *portal.Receipts
+	worker   *bulletins.Worker
+	log      *logged
+	stop     func() // the engine
+}
+
+// logged is what the worker and the engine logged.
+type logged struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(b)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.String()
+}
+
+// stopped makes a stack whose engine does not run yet.
+func stopped(t testing.TB, js jetstream.JetStream) *stack {
+	t.Helper()
+	tree, err := site.New([]site.Site{{ID: "city", Name: "TP. An Hòa"}, {ID: "ward", Name: "Phường Cầu Gỗ", Parent: "city"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stack{js: js, log: &logged{}}
+	log := zerolog.New(s.log)
+	if s.articles, err = streams.OpenLog(t.Context(), js); err != nil {
+		t.Fatal(err)
+	}
+	if s.portals, err = portal.Open(t.Context(), js, tree, log); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.portals.Close)
+	if s.receipts, err = portal.OpenReceipts(t.Context(), js); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.receipts.Close)
+	s.worker, err = bulletins.New(bulletins.Options{
+		Articles: s.articles, Portals: s.portals, Receipts: s.receipts, Tree: tree,
+		MediaBase: "https://loa.example/", Version: "1.2.3", Log: log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.worker.Close)
+	return s
+}
+
+// quick are pauses that a test can wait for.
+var quick = reconcile.Pauses{
+	ProbeFirst: 20 * time.Millisecond, ProbeMost: 100 * time.Millisecond,
+	Key: []time.Duration{20 * time.Millisecond, 20 * time.Millisecond}, Own: 20 * time.Millisecond,
+}
+
+// run starts the engine.
+func (s *stack) run(t testing.TB, workers int, pauses reconcile.Pauses) {
+	t.Helper()
+	e, err := reconcile.New(t.Context(), s.js, reconcile.Options{
+		Kind: bulletins.Kind, Reconciler: s.worker, Limits: s.worker.Limits, OnState: s.worker.OnState,
+		Workers: workers, Pauses: pauses, Log: zerolog.New(s.log),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.portals.OnChange(e.Wake)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	s.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("engine: %v", err)
+		}
+	})
+	t.Cleanup(s.stop)
+}
+
+// started is a stack whose engine runs.
+func started(t testing.TB) *stack {
+	t.Helper()
+	s := stopped(t, loatest.NATS(t))
+	s.run(t, 0, quick)
+	return s
+}
+
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+
+// portal stores a portal that lives on loopback.
+func (s *stack) portal(t testing.TB, p portal.Portal) portal.Portal {
+	t.Helper()
+	if p.Allow == nil {
+		p.Allow = loopback
+	}
+	p, err := s.portals.Put(t.Context(), p, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+var secret = portal.Secret(events.NewSecret())
+
+// receive runs a sample portal, and stores it under its name with the common secret. What p
+// says beside goes for it.
+func (s *stack) receive(t testing.TB, p portal.Portal, o receiver.Options) *receiver.Receiver {
+	t.Helper()
+	o.Name = p.Name
+	if o.Secrets == nil {
+		o.Secrets = []string{secret.Reveal()}
+	}
+	r, url := serve(t, o)
+	p.URL = url
+	if p.Secrets == nil {
+		p.Secrets = []portal.Secret{secret}
+	}
+	s.portal(t, p)
+	return r
+}
+
+// serve runs a sample portal.
+func serve(t testing.TB, o receiver.Options) (r *receiver.Receiver, url string) {
+	t.Helper()
+	o.Log = zerolog.Nop()
+	r, err := receiver.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(r.Handler())
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		srv.Close()
+	})
+	return r, srv.URL + "/bulletins"
+}
+
+// always has every request meet the same fault.
+func always(f *receiver.Fault) func(int, *http.Request) *receiver.Fault {
+	return func(int, *http.Request) *receiver.Fault { return f }
+}
+
+// first has the first n requests meet a fault.
+func first(n int, f *receiver.Fault) func(int, *http.Request) *receiver.Fault {
+	return func(i int, _ *http.Request) *receiver.Fault {
+		if i > n {
+			return nil
+		}
+		return f
+	}
+}
+
+// text is version v of an article.
+func text(id string, v int64) *article.Article {
+	at := time.Date(2026, 11, 20, 8, 30, 0, 0, time.FixedZone("", 7*60*60))
+	return &article.Article{
+		GUID: article.NewGUID("ward", id), Site: "ward", ID: id, Version: article.Version{Number: v}, Status: events.StatusLive,
+		URL: "https://caugo.anhoa.example/" + id, Title: fmt.Sprintf("Phường Cầu Gỗ thông báo lịch tiêm chủng, lần %d", v),
+		Summary: "Trạm y tế phường tiêm nhắc cho trẻ từ 18 tháng tuổi vào sáng thứ bảy.", Body: "<p>Trạm y tế phường</p>",
+		Language: "vi", Categories: []events.Category{{ID: "y-te", Label: "Y tế"}}, Urgency: 5, Published: at, Updated: at, Accepted: at,
+	}
+}
+
+// withdrawal is version v of an article, by which it goes.
+func withdrawal(id string, v int64) *article.Article {
+	a := text(id, v)
+	a.Status, a.Body, a.Summary = events.StatusWithdrawn, "", ""
+	a.Ever = article.Selections{Categories: []string{"y-te"}, Urgency: 5}
+	a.Withdrawal = &events.BulletinWithdrawal{Reason: "Lịch đã đổi.", WithdrawnAt: a.Updated}
+	return a
+}
+
+// publish does what intake and the router do: it writes the article to the log, and flags the
+// portals that it concerns.
+func (s *stack) publish(t testing.TB, a *article.Article) streams.Entry {
+	t.Helper()
+	key := streams.KeyOf(a.Site, a.ID)
+	var last uint64
+	if e, err := s.articles.Latest(t.Context(), key); err == nil {
+		last = e.Seq
+	}
+	seq, err := s.articles.Put(t.Context(), a, last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := streams.Entry{Article: a, Key: key, Seq: seq}
+	names, err := s.portals.Concerned(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.flag(t, e, names...)
+	return e
+}
+
+func (s *stack) flag(t testing.TB, e streams.Entry, portals ...string) {
+	t.Helper()
+	var flags []reconcile.Flag
+	for _, name := range portals {
+		class := streams.Normal
+		if e.Express() {
+			class = streams.Express
+		}
+		flags = append(flags, reconcile.Flag{Class: class, Kind: bulletins.Kind, Target: name, Key: string(e.Key), Seq: e.Seq})
+	}
+	if err := reconcile.Raise(t.Context(), s.js, flags); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *stack) flags(t testing.TB) uint64 {
+	t.Helper()
+	stream, err := s.js.Stream(t.Context(), streams.Flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := stream.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.State.Msgs
+}
+
+func (s *stack) level(t testing.TB) {
+	t.Helper()
+	loatest.Eventually(t, "all flags lowered", func() bool { return s.flags(t) == 0 })
+}
+
+func (s *stack) receipt(t testing.TB, portal, id string) portal.Receipt {
+	t.Helper()
+	r, _, err := s.receipts.Latest(t.Context(), portal, streams.KeyOf("ward", id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func guid(id string) string { return article.NewGUID("ward", id) }
