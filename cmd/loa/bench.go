@@ -132,13 +132,16 @@ func (f benchFlags) run(e *env, measure func(*bench) error) error {
 	return err
 }
 
-// shortRounds is when a short benchmark begins no more rounds, so that one on a busy machine
-// ends in time too; it always measures one.
-const shortRounds = 15 * time.Second
+// In a short benchmark no more rounds begin after these times, so that one on a busy machine
+// ends in time too; one is always measured.
+const (
+	shortFirst = 9 * time.Second  // of what is measured first
+	shortLast  = 15 * time.Second // of what is measured last
+)
 
 // more reports whether another round is to follow those that were measured, of at most so many.
-func (b *bench) more(measured, most int) bool {
-	return measured < most && b.ctx.Err() == nil && (measured == 0 || !b.short || time.Since(b.began) < shortRounds)
+func (b *bench) more(measured, most int, short time.Duration) bool {
+	return measured < most && b.ctx.Err() == nil && (measured == 0 || !b.short || time.Since(b.began) < short)
 }
 
 // say reports progress.

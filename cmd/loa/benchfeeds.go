@@ -58,11 +58,11 @@ type feedsSize struct {
 
 var (
 	feedsFull  = feedsSize{small: 1000, large: 100_000, batch: 1000, rounds: 7, burst: 1000, idle: 100, renders: 200, pause: time.Second}
-	feedsShort = feedsSize{small: 1000, large: 10_000, batch: 1000, rounds: 5, burst: 1000, idle: 10, renders: 20, pause: time.Second}
+	feedsShort = feedsSize{small: 1000, large: 10_000, batch: 1000, rounds: 5, burst: 1000, idle: 10, renders: 15, pause: time.Second}
 )
 
 const (
-	// putBatch is how many articles are written to the log in one batch: some 5 MB.
+	// putBatch is how many messages are written in one batch: some 5 MB.
 	putBatch = 1000
 	// idleSites take turns, so that changes seldom wait for the pause after a rendering.
 	idleSites = 10
@@ -118,8 +118,10 @@ func (fb *feedsBench) stack(name string, tree *site.Tree) (_ *feedsStack, err er
 			s.close()
 		}
 	}()
-	if err = s.takeBatches(fb.ctx); err != nil {
-		return nil, err
+	for _, stream := range []string{streams.Events, streams.Articles} {
+		if err = s.takeBatches(fb.ctx, stream); err != nil {
+			return nil, err
+		}
 	}
 	if s.log, err = streams.OpenLog(fb.ctx, s.js); err != nil {
 		return nil, err
@@ -171,32 +173,48 @@ func (s *feedsStack) flagsOf(articles []*article.Article) (n int) {
 	return n
 }
 
-// put writes articles to the log over whatever is there, in atomic batches, which the log takes
-// of a benchmark alone: 100,000 articles with an fsync each would take longer than the rest.
+// put writes articles to the log over whatever is there.
 func (s *feedsStack) put(ctx context.Context, articles []*article.Article) error {
-	for part := range slices.Chunk(articles, putBatch) {
+	return s.storeBatches(ctx, len(articles), func(i int) (subject string, data []byte, err error) {
+		data, err = articles[i].Encode()
+		return streams.ArticleSubject(streams.KeyOf(articles[i].Site, articles[i].ID)), data, err
+	})
+}
+
+// say publishes events.
+func (s *feedsStack) say(ctx context.Context, all []events.Event) error {
+	return s.storeBatches(ctx, len(all), func(i int) (subject string, data []byte, err error) {
+		data, err = all[i].MarshalJSON()
+		return events.Subject(all[i].Site(), all[i].ArticleID()), data, err
+	})
+}
+
+// storeBatches writes n messages of one stream in atomic batches, which these streams take of a
+// benchmark alone: 100,000 articles with an fsync each would take longer than all the rest.
+func (s *feedsStack) storeBatches(ctx context.Context, n int, message func(i int) (subject string, data []byte, err error)) error {
+	for begin := 0; begin < n; begin += putBatch {
 		var msgs []*nats.Msg
-		for _, a := range part {
-			data, err := a.Encode()
+		for i := begin; i < min(begin+putBatch, n); i++ {
+			subject, data, err := message(i)
 			if err != nil {
 				return err
 			}
-			msgs = append(msgs, &nats.Msg{Subject: streams.ArticleSubject(streams.KeyOf(a.Site, a.ID)), Header: nats.Header{}, Data: data})
+			msgs = append(msgs, &nats.Msg{Subject: subject, Data: data, Header: nats.Header{"Content-Type": {"application/cloudevents+json"}}})
 		}
 		if _, err := jetstreamext.PublishMsgBatch(ctx, s.js, msgs); err != nil {
-			return fmt.Errorf("write %d articles: %w", len(part), err)
+			return fmt.Errorf("write %d messages: %w", len(msgs), err)
 		}
 	}
 	return nil
 }
 
-// takeBatches has the log take atomic batches.
-func (s *feedsStack) takeBatches(ctx context.Context) error {
-	log, err := s.js.Stream(ctx, streams.Articles)
+// takeBatches has a stream take atomic batches.
+func (s *feedsStack) takeBatches(ctx context.Context, stream string) error {
+	have, err := s.js.Stream(ctx, stream)
 	if err != nil {
 		return err
 	}
-	cfg := log.CachedInfo().Config
+	cfg := have.CachedInfo().Config
 	cfg.AllowAtomicPublish = true
 	_, err = s.js.UpdateStream(ctx, cfg)
 	return err
@@ -257,7 +275,7 @@ func (fb *feedsBench) batches() error {
 	var last [2]time.Time
 	per := 1000 / float64(fb.size.batch)
 	work := func(ctx context.Context) error {
-		for round := 0; fb.more(len(took[0]), fb.size.rounds); round++ {
+		for round := 0; fb.more(len(took[0]), fb.size.rounds, shortLast); round++ {
 			for turn := range stacks {
 				i := (turn + round) % len(stacks) // neither is always the first
 				s := stacks[i]
@@ -361,13 +379,11 @@ func (fb *feedsBench) burst() error {
 		return err
 	}
 	defer s.close()
-	one := plain(sites[0].ID, fb.size.burst)
-	cms := events.NewPublisher(s.js)
-	err = atOnce(fb.ctx, publishersAtOnce, len(one), func(ctx context.Context, i int) error {
-		_, err := cms.Publish(ctx, events.NewPublished(benchSource, one[i]))
-		return err
-	})
-	if err != nil {
+	var all []events.Event
+	for _, a := range plain(sites[0].ID, fb.size.burst) {
+		all = append(all, events.NewPublished(benchSource, a))
+	}
+	if err := s.say(fb.ctx, all); err != nil {
 		return err
 	}
 	in, err := intake.New(fb.ctx, intake.Options{JS: s.js, Sites: tree, Pictures: noPictures{}, Objects: s.store, Log: zerolog.Nop()})
@@ -376,15 +392,15 @@ func (fb *feedsBench) burst() error {
 	}
 	var took time.Duration
 	err = during(fb.ctx, func(ctx context.Context) (err error) {
-		took, err = s.route(ctx, 2*len(one))
+		took, err = s.route(ctx, 2*len(all))
 		return err
 	}, in.Run, s.engine.Run)
 	if err != nil {
 		return err
 	}
 	runs := s.ranSince()[sites[0].ID]
-	fb.say("%d events at once: %d renderings in %.1f s", len(one), runs, took.Seconds())
-	return fb.report(figure{Figure: fmt.Sprintf("renderings of a feed for %d events at once", len(one)), Value: float64(runs), Unit: "renderings"}.atMost(10))
+	fb.say("%d events at once: %d renderings in %.1f s", len(all), runs, took.Seconds())
+	return fb.report(figure{Figure: fmt.Sprintf("renderings of a feed for %d events at once", len(all)), Value: float64(runs), Unit: "renderings"}.atMost(10))
 }
 
 // idle measures how long one change takes to the object store, when there is nothing else.

@@ -164,7 +164,7 @@ func (ib *intakeBench) events(n int) []events.Event {
 // bursts measures how many events a second are taken in.
 func (ib *intakeBench) bursts() error {
 	var rates, floors []float64
-	for round := 0; ib.more(len(rates), ib.size.rounds); round++ {
+	for round := 0; ib.more(len(rates), ib.size.rounds, shortLast); round++ {
 		rate, err := ib.burst()
 		if err != nil {
 			return err

@@ -58,7 +58,7 @@ type pushSize struct {
 
 var (
 	pushFull  = pushSize{portals: 601, articles: 30, rounds: 7, idle: 40, backlog: 20, pairs: 5}
-	pushShort = pushSize{portals: 601, articles: 8, rounds: 5, idle: 8, backlog: 4, pairs: 2}
+	pushShort = pushSize{portals: 601, articles: 8, rounds: 5, idle: 5, backlog: 4, pairs: 2}
 )
 
 const (
@@ -238,7 +238,7 @@ func (pb *pushBench) alone() error {
 func (pb *pushBench) sustained(ctx context.Context, s *pushStack, bare *bareLoop) error {
 	n := pb.size.articles * pb.size.portals
 	var rates, floors []float64
-	for round := 0; pb.more(len(rates), pb.size.rounds); round++ {
+	for round := 0; pb.more(len(rates), pb.size.rounds, shortFirst); round++ {
 		rate, err := pb.push(ctx, s, pb.size.articles)
 		if err != nil {
 			return err
@@ -365,7 +365,7 @@ func (pb *pushBench) idle(ctx context.Context, s *pushStack, bare *bareLoop) err
 // isolation measures what portals that never answer cost the others.
 func (pb *pushBench) isolation() error {
 	var with, without []float64
-	for pair := 0; pb.more(pair, pb.size.pairs); pair++ {
+	for pair := 0; pb.more(pair, pb.size.pairs, shortLast); pair++ {
 		for _, dead := range []bool{false, true} {
 			p99, err := pb.isolated(fmt.Sprintf("isolation-%d-%t", pair, dead), dead)
 			if err != nil {
