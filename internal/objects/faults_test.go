@@ -8,69 +8,20 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/loa-syndication/loa/internal/loatest/faultproxy"
 )
 
-// fault is what the proxy does to a request in place of passing it on; nil passes it on.
-type fault func(w http.ResponseWriter, r *http.Request, pass http.Handler)
-
-// proxy is a real HTTP proxy between the store and the server, which can fail.
-type proxy struct {
-	addr     string
-	fault    atomic.Pointer[fault]
-	requests atomic.Int64 // since the last set
-}
-
-func (p *proxy) set(f fault) {
-	p.requests.Store(0)
-	if f == nil {
-		p.fault.Store(nil)
-		return
-	}
-	p.fault.Store(&f)
-}
-
-func startProxy(t *testing.T, endpoint string) *proxy {
-	t.Helper()
-	pass := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: endpoint})
-	direct := pass.Director
-	pass.Director = func(r *http.Request) {
-		host := r.Host // it is signed
-		direct(r)
-		r.Host = host
-	}
-	pass.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
-	p := &proxy{}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p.requests.Add(1)
-		if f := p.fault.Load(); f != nil {
-			(*f)(w, r, pass)
-			return
-		}
-		pass.ServeHTTP(w, r)
-	}))
-	t.Cleanup(srv.Close)
-	p.addr = srv.Listener.Addr().String()
-	return p
-}
-
-func status(code int) fault {
-	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { w.WriteHeader(code) }
-}
+type fault = faultproxy.Fault
 
 func slowDown(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 	w.WriteHeader(http.StatusServiceUnavailable)
 	io.WriteString(w, `<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>`)
 }
-
-// cut closes the connection without an answer.
-func cut(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) }
 
 // cutAfter carries the request out and closes the connection instead of answering.
 func cutAfter(_ http.ResponseWriter, r *http.Request, pass http.Handler) {
@@ -143,11 +94,11 @@ func calls(s *Store) map[string]func(context.Context) error {
 	}
 }
 
-func proxied(t *testing.T) (*Store, *proxy) {
+func proxied(t *testing.T) (*Store, *faultproxy.Proxy) {
 	t.Helper()
 	s3 := startS3(t)
-	p := startProxy(t, s3.Endpoint())
-	s := open(t, options(s3, p.addr))
+	p := faultproxy.Start(t, s3.Endpoint())
+	s := open(t, options(s3, p.Addr))
 	mustPut(t, s, "a", strings.Repeat("thân bài ", 1000), Meta{})
 	return s, p
 }
@@ -155,13 +106,13 @@ func proxied(t *testing.T) (*Store, *proxy) {
 func TestFaultsOfTheServerAreUnavailable(t *testing.T) {
 	t.Parallel()
 	for name, f := range map[string]fault{
-		"503": status(503), "SlowDown": slowDown, "500": status(500), "502": status(502), "504": status(504),
-		"429": status(429), "507": status(507), "cut": cut,
+		"503": faultproxy.Status(503), "SlowDown": slowDown, "500": faultproxy.Status(500), "502": faultproxy.Status(502), "504": faultproxy.Status(504),
+		"429": faultproxy.Status(429), "507": faultproxy.Status(507), "cut": faultproxy.Cut,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, p := proxied(t)
-			p.set(f)
+			p.Set(f)
 			var wg sync.WaitGroup
 			for call, do := range calls(s) {
 				wg.Go(func() {
@@ -176,7 +127,7 @@ func TestFaultsOfTheServerAreUnavailable(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			p.set(nil)
+			p.Set(nil)
 			for _, call := range []string{"put", "get", "list"} {
 				if err := calls(s)[call](t.Context()); err != nil {
 					t.Errorf("%s afterwards: %v", call, err)
@@ -203,11 +154,11 @@ func TestOnePassingFaultIsNotNoticed(t *testing.T) {
 	t.Parallel()
 	s, p := proxied(t)
 	for _, call := range []string{"put", "get", "stat", "list", "delete"} {
-		p.set(once(slowDown))
+		p.Set(once(slowDown))
 		if err := calls(s)[call](t.Context()); err != nil {
 			t.Errorf("%s: %v", call, err)
 		}
-		if n := p.requests.Load(); n < 2 {
+		if n := p.Requests(); n < 2 {
 			t.Errorf("%s: %d requests", call, n)
 		}
 	}
@@ -218,7 +169,7 @@ func TestOnePassingFaultIsNotNoticed(t *testing.T) {
 func TestLostAnswerToAConditionalWriteIsNotAPrecondition(t *testing.T) {
 	t.Parallel()
 	s, p := proxied(t)
-	p.set(once(cutAfter))
+	p.Set(once(cutAfter))
 	_, err := s.PutIf(t.Context(), "index", []byte("của tôi"), Meta{}, IfAbsent())
 	if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrPrecondition) {
 		t.Errorf("error is %v", err)
@@ -231,7 +182,7 @@ func TestLostAnswerToAConditionalWriteIsNotAPrecondition(t *testing.T) {
 func TestBodyCutShortIsUnavailable(t *testing.T) {
 	t.Parallel()
 	s, p := proxied(t)
-	p.set(halfBody)
+	p.Set(halfBody)
 	for _, call := range []string{"get", "reader"} {
 		if err := calls(s)[call](t.Context()); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("%s: %v", call, err)
@@ -246,11 +197,11 @@ func TestBodyChangedOnItsWayIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.set(corrupt)
+	p.Set(corrupt)
 	if _, err := s.Put(t.Context(), "a", []byte("0123456789"), Meta{}); err == nil {
 		t.Error("it was stored")
 	}
-	p.set(nil)
+	p.Set(nil)
 	if after, err := s.Get(t.Context(), "a", 1<<20); err != nil || !bytes.Equal(after.Body, before.Body) {
 		t.Errorf("the object became %q, %v", after.Body, err)
 	}
@@ -261,7 +212,7 @@ func TestCallersContextEndsACall(t *testing.T) {
 	s, p := proxied(t)
 	for call, do := range calls(s) {
 		arrived, release := make(chan struct{}, 16), make(chan struct{})
-		p.set(func(http.ResponseWriter, *http.Request, http.Handler) { arrived <- struct{}{}; <-release })
+		p.Set(func(http.ResponseWriter, *http.Request, http.Handler) { arrived <- struct{}{}; <-release })
 		ctx, cancel := context.WithCancel(t.Context())
 		result := make(chan error, 1)
 		go func() { result <- do(ctx) }()
@@ -279,9 +230,9 @@ func TestOpenRefusesAServerThatIgnoresConditions(t *testing.T) {
 	t.Parallel()
 	for _, header := range []string{"If-None-Match", "If-Match"} {
 		s3 := startS3(t)
-		p := startProxy(t, s3.Endpoint())
+		p := faultproxy.Start(t, s3.Endpoint())
 		writes := 0
-		p.set(func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+		p.Set(func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
 			if r.Header.Get(header) != "" {
 				if writes++; writes > 1 || header == "If-Match" {
 					w.Header().Set("ETag", `"d41d8cd98f00b204e9800998ecf8427e"`)
@@ -290,7 +241,7 @@ func TestOpenRefusesAServerThatIgnoresConditions(t *testing.T) {
 			}
 			pass.ServeHTTP(w, r)
 		})
-		_, err := Open(t.Context(), options(s3, p.addr))
+		_, err := Open(t.Context(), options(s3, p.Addr))
 		if err == nil || !strings.Contains(err.Error(), "does not suit Loa") || !strings.Contains(err.Error(), header) {
 			t.Errorf("without %s: %v", header, err)
 		}

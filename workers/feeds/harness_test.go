@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"slices"
 	"strings"
@@ -24,6 +23,7 @@ import (
 	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/embedded"
 	"github.com/loa-syndication/loa/internal/loatest"
+	"github.com/loa-syndication/loa/internal/loatest/faultproxy"
 	"github.com/loa-syndication/loa/internal/objects"
 	"github.com/loa-syndication/loa/internal/reconcile"
 	"github.com/loa-syndication/loa/internal/sample"
@@ -298,26 +298,25 @@ type faulty struct {
 
 func newFaulty(t testing.TB, endpoint string) *faulty {
 	f := &faulty{}
-	proxy := &httputil.ReverseProxy{Director: func(r *http.Request) { r.URL.Scheme, r.URL.Host = "http", endpoint }}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f.mu.Lock()
-		f.seen = append(f.seen, r.Method+" "+r.URL.Path)
-		fail, persist := len(f.seen) == f.failAt, f.persisted
-		f.mu.Unlock()
-		if fail && !persist {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
-		if fail {
-			proxy.ServeHTTP(httptest.NewRecorder(), r)
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
-		proxy.ServeHTTP(w, r)
-	}))
-	t.Cleanup(server.Close)
-	f.endpoint = strings.TrimPrefix(server.URL, "http://")
+	proxy := faultproxy.Start(t, endpoint)
+	proxy.Set(f.handle)
+	f.endpoint = proxy.Addr
 	return f
+}
+
+func (f *faulty) handle(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+	f.mu.Lock()
+	f.seen = append(f.seen, r.Method+" "+r.URL.Path)
+	fail, persist := len(f.seen) == f.failAt, f.persisted
+	f.mu.Unlock()
+	if !fail {
+		pass.ServeHTTP(w, r)
+		return
+	}
+	if persist {
+		pass.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
 }
 
 // fail makes the nth request from now on fail, after its effect if persisted.

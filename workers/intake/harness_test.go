@@ -19,6 +19,7 @@ import (
 	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/loatest"
+	"github.com/loa-syndication/loa/internal/loatest/faultproxy"
 	"github.com/loa-syndication/loa/internal/objects"
 	"github.com/loa-syndication/loa/internal/site"
 	"github.com/loa-syndication/loa/internal/streams"
@@ -32,7 +33,7 @@ type bench struct {
 	testing.TB
 	js       jetstream.JetStream
 	objects  *objects.Store
-	s3       *loatest.Proxy
+	s3       *faultproxy.Proxy
 	log      *streams.Log
 	dead     *streams.Dead
 	schedule *streams.Schedule

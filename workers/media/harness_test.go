@@ -8,10 +8,7 @@ import (
 	"image/png"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
 	"net/netip"
-	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,6 +19,7 @@ import (
 
 	"github.com/loa-syndication/loa/internal/embedded"
 	"github.com/loa-syndication/loa/internal/loatest"
+	"github.com/loa-syndication/loa/internal/loatest/faultproxy"
 	"github.com/loa-syndication/loa/internal/objects"
 	"github.com/loa-syndication/loa/internal/outbound"
 	"github.com/loa-syndication/loa/internal/streams"
@@ -68,21 +66,17 @@ func (b *bench) startS3() *objects.Store {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(s3.Shutdown)
-	pass := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(&url.URL{Scheme: "http", Host: s3.Endpoint()})
-		r.Out.Host = r.In.Host // it is signed
-	}}
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	proxy := faultproxy.Start(b.t, s3.Endpoint())
+	proxy.Set(func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
 		if b.s3Down.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
 		pass.ServeHTTP(w, r)
-	}))
-	b.t.Cleanup(proxy.Close)
+	})
 	login := s3.Credentials()
 	store, err := objects.Open(b.t.Context(), objects.Options{
-		Endpoint: strings.TrimPrefix(proxy.URL, "http://"), AccessKey: login.Name, SecretKey: login.Secret.Reveal(), Bucket: "loa",
+		Endpoint: proxy.Addr, AccessKey: login.Name, SecretKey: login.Secret.Reveal(), Bucket: "loa",
 	})
 	if err != nil {
 		b.t.Fatal(err)
