@@ -77,8 +77,9 @@ const (
 	// inHand bounds the messages that are being dealt with or wait for their turn, in bytes. An
 	// event takes about six times its size while it is read, and may have 8 MiB.
 	inHand = 64 << 20
-	// pullMessages and pullBytes bound what each of the two readers has asked for.
-	pullMessages = 256
+	// pullMessages and pullBytes bound what each of the two readers has asked for. It is not
+	// renewed before it is accepted, so there is little of it.
+	pullMessages = 64
 	pullBytes    = 4 * streams.MaxMessage
 	// heartbeat is how often the server is told that the messages held are still worked on.
 	heartbeat = streams.AckWait / 3
