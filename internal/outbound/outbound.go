@@ -70,6 +70,9 @@ type Options struct {
 	MaxConnsPerHost int
 	// MaxIdleConns bounds the idle connections to all hosts together; 512 when 0.
 	MaxIdleConns int
+	// WriteBuffer is in bytes, for each connection: a request that fits in it is sent by one
+	// system call. 4 KiB when 0.
+	WriteBuffer int
 }
 
 // New makes a client. An address, URL or redirect that it refuses gives a [*RefusedError]
@@ -89,6 +92,7 @@ func New(o Options) *http.Client {
 		MaxIdleConnsPerHost:    cmp.Or(o.MaxConnsPerHost, maxConnsPerHostDefault),
 		MaxIdleConns:           cmp.Or(o.MaxIdleConns, maxIdleDefault),
 		IdleConnTimeout:        idleTimeout,
+		WriteBufferSize:        o.WriteBuffer,
 		ForceAttemptHTTP2:      true, // off by default with a dialer of one's own
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}

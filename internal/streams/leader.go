@@ -58,3 +58,9 @@ func leaderMsg(ctx context.Context, js jetstream.JetStream, stream, subject stri
 	}
 	return out, nil
 }
+
+// Leader reads a subject's last message from the stream's leader, which is never behind;
+// [jetstream.ErrMsgNotFound] if there is none.
+func Leader(ctx context.Context, js jetstream.JetStream, stream, subject string) (*jetstream.RawStreamMsg, error) {
+	return leaderMsg(ctx, js, stream, subject)
+}
