@@ -66,7 +66,7 @@ const (
 	batchesAtOnce = 2
 	// receiptRoom bounds the receipts that wait to be stored or read. It is more than the
 	// bulletins that are sent at once.
-	receiptRoom = 4 * receiptBatch
+	receiptRoom = 8 * receiptBatch
 	// receiptFor is how long storing is tried while the server has no leader (an election takes
 	// 4 to 7 s) or no room. A receipt lost is a bulletin sent twice.
 	receiptFor = 15 * time.Second
