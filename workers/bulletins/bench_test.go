@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-"syscall"
 	"testing"
 	"time"
 
@@ -22,7 +21,6 @@ import (
 	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/reconcile"
-	"github.com/loa-syndication/loa/workers/bulletins"
 )
 
 const (
@@ -97,9 +95,7 @@ func BenchmarkPush601(b *testing.B) {
 	s.publish(b, article("first")) // opens the connections
 	s.level(b)
 
-	c0 := cpu()
 	floor := bareLoop(b, ps, max(b.N, 10)*benchPortals)
-	c1 := cpu()
 	b.ResetTimer()
 	for i := range b.N {
 		for s.flags(b) > benchAhead {
@@ -111,13 +107,6 @@ func BenchmarkPush601(b *testing.B) {
 		time.Sleep(time.Millisecond)
 	}
 	b.StopTimer()
-	c2 := cpu()
-	b.Log("cpu per push", (c1-c0)/time.Duration(max(b.N, 10)*benchPortals), (c2-c1)/time.Duration(b.N*benchPortals))
-	n := bulletins.T[4].Load()
-	for i := range 4 {
-		b.Log(i, time.Duration(bulletins.T[i].Load()/n))
-	}
-	b.Log(n, strings.Count(s.log.String(), "\n"))
 	if r := s.receipt(b, "p600", "bai-0"); r.Holds.Number != 1 {
 		b.Fatalf("not delivered: %+v", r)
 	}
@@ -163,10 +152,4 @@ func bareLoop(b *testing.B, ps []portal.Portal, n int) float64 {
 	}
 	wg.Wait()
 	return float64(n) / time.Since(began).Seconds()
-}
-
-func cpu() time.Duration {
-	var u syscall.Rusage
-	syscall.Getrusage(0, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -18,7 +18,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,8 +29,6 @@ import (
 	"github.com/loa-syndication/loa/internal/site"
 	"github.com/loa-syndication/loa/internal/streams"
 )
-
-var T [5]atomic.Int64
 
 // Kind of the targets that this package reconciles.
 const Kind = "portal"
@@ -130,9 +127,7 @@ func (w *Worker) level(ctx context.Context, p portal.Portal, key streams.Key, se
 	if err != nil {
 		return err
 	}
-	t0 := time.Now()
 	r, _, err := w.opts.Receipts.Get(ctx, p.Name, key)
-	T[0].Add(int64(time.Since(t0)))
 	if err != nil {
 		return err
 	}
@@ -185,11 +180,9 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 	if !r.Touched() {
 		r.MayHold = a.Version
 		var err error
-		t0 := time.Now()
 		if r, err = w.opts.Receipts.Put(ctx, r); err != nil {
 			return err
 		}
-		T[1].Add(int64(time.Since(t0)))
 	}
 
 	began := time.Now()
@@ -197,8 +190,6 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 	answer := w.push(ctx, p, id, a.bulletin)
 	w.metrics.inFlight.Dec()
 	took := time.Since(began)
-	T[2].Add(int64(took))
-	defer func(t0 time.Time) { T[3].Add(int64(time.Since(t0))); T[4].Add(1) }(time.Now())
 	w.metrics.seconds.Observe(took.Seconds())
 	if answer.err != nil && ctx.Err() != nil {
 		// The worker is being stopped. Whether the bulletin arrived will not be known.

@@ -14,7 +14,7 @@ import (
 const (
 	// maxConnsPerHost is more than the engine runs at once: it is the portals' InFlight that
 	// limits. Several portals may share a host, and one that hangs must not starve the others.
-	maxConnsPerHost = 1024
+	maxConnsPerHost = 4096
 	// maxIdle is how many connections are kept for the next bulletin: one for each of a
 	// thousand portals, and some for the busy ones.
 	maxIdle = 2048
