@@ -50,8 +50,13 @@ type demo struct {
 	close   []func()
 }
 
-// demoPatience bounds the wait for one step; the pictures of all articles take some seconds.
-const demoPatience = 2 * time.Minute
+const (
+	// demoPatience bounds the wait for one step; the pictures of all articles take some seconds.
+	demoPatience = 2 * time.Minute
+	// demoPictures is how long an article waits for its pictures, which are drawn when they are
+	// asked for: on a slow or busy machine all of them at once take more than the usual 20 s.
+	demoPictures = 90 * time.Second
+)
 
 func (c *demoCmd) Run(e *env) error {
 	d := &demo{env: e, dir: c.Data}
@@ -190,7 +195,7 @@ func (discard) Write(p []byte) (int, error) { return len(p), nil }
 // configuration is the demo's, as a person would write it.
 func (d *demo) configuration(listen string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Made by loa demo.\nlisten: %q\nnats:\n  listen: 127.0.0.1:0\nmedia:\n  allow: [127.0.0.0/8]\nsites:\n", listen)
+	fmt.Fprintf(&b, "# Made by loa demo.\nlisten: %q\nnats:\n  listen: 127.0.0.1:0\nmedia:\n  allow: [127.0.0.0/8]\nlimits:\n  image_deadline: %s\nsites:\n", listen, demoPictures)
 	for _, s := range sample.Sites() {
 		fmt.Fprintf(&b, "  - {id: %s, name: %q, url: %q", s.ID, s.Name, s.URL)
 		if s.Parent != "" {
