@@ -1,6 +1,7 @@
 package intake_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/loatest/faultproxy"
 	"github.com/loa-syndication/loa/internal/objects"
@@ -92,18 +94,36 @@ func TestTwoIntakesAgree(t *testing.T) {
 func TestAnotherIntakeGoesOnWhereOneStopped(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	const n = 250
-	b.publishAll(articles(n, 1))
-	stop := b.run(func(o *intake.Options) { o.Metrics = b.counts })
-	loatest.Eventually(t, "some are taken in", func() bool { return b.count("applied") > n/10 })
-	stop()
-	stopped := time.Now()
-	if done := b.count("applied"); done >= n {
-		t.Errorf("all %d were done before the stop", done)
+	const n = 250 // more than are dealt with at once, and than a reader has been sent beside
+	for i := range n {
+		b.publish(snapshot(fmt.Sprintf("tin-%d", i), 1, withPicture(photo)))
 	}
+	goOn := make(chan struct{})
+	b.pictures.set(photo, func(ctx context.Context, img events.Image) (article.Image, error) {
+		<-goOn
+		return there(ctx, img)
+	})
+	stop := b.run(func(o *intake.Options) { o.Metrics = b.counts })
+	loatest.Eventually(t, "it has its hands full", func() bool { return b.pictures.times(photo) == atOnce })
+	stopped := make(chan struct{})
+	go func() {
+		stop()
+		close(stopped)
+	}()
+	loatest.Eventually(t, "nothing more is asked for", func() bool {
+		c, err := b.js.Consumer(t.Context(), streams.Events, "intake")
+		return err == nil && c.CachedInfo().NumWaiting == 0
+	})
+	close(goOn)
+	<-stopped
+	if done := b.count("applied"); done != atOnce {
+		t.Errorf("%d were finished, want the %d that had been begun", done, atOnce)
+	}
+
+	began := time.Now()
 	b.run()
 	b.settled()
-	if took := time.Since(stopped); took >= streams.AckWait {
+	if took := time.Since(began); took >= streams.AckWait {
 		t.Errorf("took %s: what the first one had been sent was waited for, and not handed back", took)
 	}
 	b.allAt(n, "1")

@@ -180,6 +180,9 @@ func TestAVersionThatFollowsRightBeforeTheEndOfAnEmbargoIsNotLost(t *testing.T) 
 		b.publish(snapshot("tin-1", i+1, embargoed(time.Duration(i+1)*300*time.Millisecond)))
 	}
 	b.becomes("tin-1", "5")
+	if b.count("handed back") == 0 {
+		t.Error("no version waited for the one before to become due")
+	}
 	b.settled()
 	b.storeEqualsLog()
 	b.noLetters()
@@ -224,8 +227,23 @@ func TestAClockBehindTheSchedulersWaitsQuietly(t *testing.T) {
 		t.Errorf("%s early by the intake's own clock", early)
 	}
 	b.settled()
-	if n, m := b.count("handed back"), b.count("scheduled"); n > 4 || m != 1 {
-		t.Errorf("handed back %d times and scheduled %d times, want 2 and 1", n, m)
+	if n, again, m := b.count("handed back"), b.count("no change"), b.count("scheduled"); n > 4 || again > 0 || m != 1 {
+		t.Errorf("handed back %d times, scheduled again %d times, scheduled %d times; want 2, 0, 1", n, again, m)
 	}
+	b.noLetters()
+}
+
+func TestWhatIsDueIsNotReplacedByAnOlderVersion(t *testing.T) {
+	t.Parallel()
+	b := start(t, behind(2*time.Second)) // so that the newer one stays due for a while
+	key := streams.KeyOf(siteID, "tin-1")
+	b.publish(snapshot("tin-1", 3, embargoed(300*time.Millisecond)))
+	loatest.Eventually(t, "the newer version is due", func() bool {
+		w, err := b.schedule.Waiting(t.Context(), streams.Embargo, key)
+		return err == nil && w != nil && w.Seq == 0
+	})
+	b.publish(snapshot("tin-1", 2, embargoed(time.Hour)))
+	loatest.Eventually(t, "the older one is dropped", func() bool { return b.count("older") == 1 })
+	b.becomes("tin-1", "3")
 	b.noLetters()
 }
