@@ -223,6 +223,7 @@ func TestStatesAreStoredTheNewestLast(t *testing.T) {
 }
 
 func TestSetStateDoesNotWaitForNATS(t *testing.T) {
+	t.Parallel()
 	srv, js := loatest.NATSAt(t, t.TempDir())
 	r := open(t, js)
 	srv.Shutdown()
@@ -246,4 +247,18 @@ func entry(site, id string, v article.Version) streams.Entry {
 	return streams.Entry{Key: streams.KeyOf(site, id), Article: &article.Article{
 		GUID: article.NewGUID(site, id), Site: site, ID: id, Version: v, Status: events.StatusLive, Urgency: 5,
 	}}
+}
+
+func TestPauseInAConfigurationFileIsAPause(t *testing.T) {
+	r := open(t, loatest.NATS(t))
+	p := portal.Portal{Name: "east", URL: "https://east.example/loa"}
+	for _, paused := range []*portal.Pause{nil, {By: "config", Why: "chưa sẵn sàng"}} {
+		p.Paused = paused
+		if err := r.Apply(t.Context(), []portal.Portal{p}, "config"); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := r.Get("east"); (got.Paused != nil) != (paused != nil) {
+			t.Errorf("paused %+v, expected %+v", got.Paused, paused)
+		}
+	}
 }
