@@ -56,8 +56,8 @@ const (
 	defaultRetry  = time.Second
 	// retryMost bounds the pause before another attempt, in first pauses: about a minute.
 	retryMost = 64
-	// routeTimeout bounds the routing of one batch; the messages are given out again after
-	// [streams.AckWait].
+	// routeTimeout bounds the routing of one batch. One that takes longer than [streams.AckWait]
+	// is given out again meanwhile and routed twice, which is harmless.
 	routeTimeout = 45 * time.Second
 )
 
@@ -100,7 +100,7 @@ func (r *Router) Run(ctx context.Context) error {
 		select {
 		case msgs <- m:
 		case <-ctx.Done():
-			_ = m.Nak()
+			handBack(m)
 		}
 	}, jetstream.PullMaxMessages(2*batchArticles), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 		r.opts.Log.Warn().Err(err).Str("stream", streams.Articles).Msg("reading disturbed")
@@ -114,7 +114,7 @@ func (r *Router) Run(ctx context.Context) error {
 		reader.Drain() // what had been sent already is handed back, too
 		<-reader.Closed()
 		for len(msgs) > 0 {
-			_ = (<-msgs).Nak()
+			handBack(<-msgs)
 		}
 	}()
 	for {
@@ -128,6 +128,13 @@ func (r *Router) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// handBackDelay is when a version that was handed back is given out again. Without a delay it
+// would come back at once, as long as this reader is known; and an embedded server, which ends as
+// well, forgets what it is to give out at once, and would hold it back for [streams.AckWait].
+const handBackDelay = time.Second
+
+func handBack(m jetstream.Msg) { _ = m.NakWithDelay(handBackDelay) }
 
 // gather takes what has arrived beside m; it waits for nothing.
 func gather(m jetstream.Msg, msgs <-chan jetstream.Msg) []jetstream.Msg {
