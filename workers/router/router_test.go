@@ -305,9 +305,12 @@ func TestAnotherRouterGoesOnWhereOneStopped(t *testing.T) {
 	}()
 	close(goOn)
 	<-stopped
-	// What the first one had been sent is not waited for: it was handed back.
+	began := time.Now()
 	b.run(map[string]router.Concerned{"portal": targets("quan-1")})
 	b.routed()
+	if took := time.Since(began); took >= streams.AckWait {
+		t.Errorf("took %s: what the first one had been sent was waited for, and not handed back", took)
+	}
 	if got := len(b.flags()); got != n {
 		t.Errorf("%d flags, want %d", got, n)
 	}
