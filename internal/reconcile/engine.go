@@ -116,6 +116,8 @@ type Engine struct {
 	lanes           map[string]*lane
 	express, normal []*lane // that can run
 	running         int
+	looks           int     // for flags in the stream, under way
+	lookers         []*lane // that want to look
 }
 
 type run struct {

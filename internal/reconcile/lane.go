@@ -43,6 +43,7 @@ type lane struct {
 	// yet, which is not waited for beyond expectedBy.
 	away       bool
 	refilling  bool
+	looker     bool // among the dispatcher's lookers
 	cursor     map[string]uint64
 	expected   int
 	expectedBy time.Time

@@ -105,6 +105,9 @@ type refill struct {
 const (
 	// lowWater is the part of its queue below which a lane fetches more.
 	lowWater = 4
+	// maxLooks is how many lanes look at once: all of them at once, after a long outage, would
+	// only wait for each other at the stream.
+	maxLooks = 8
 	// refillTimeout bounds one look.
 	refillTimeout = 20 * time.Second
 	// refillPause is how long to wait after a look that failed, and for the flags of one that
@@ -132,6 +135,14 @@ func (e *Engine) refill(l *lane, now time.Time) {
 	if n <= 0 {
 		return
 	}
+	if e.looks >= maxLooks {
+		if !l.looker {
+			l.looker = true
+			e.lookers = append(e.lookers, l)
+		}
+		return
+	}
+	e.looks++
 	l.refilling = true
 	l.expected = 0 // counts down from here, so that what comes before the look ends is not missed
 	skip := make(map[string]bool, len(l.items))
@@ -195,6 +206,8 @@ func (e *Engine) look(ctx context.Context, r *refill, n int, skip map[string]boo
 func (e *Engine) finishRefill(r refill) {
 	l := r.lane
 	l.refilling = false
+	e.looks--
+	defer e.nextLook()
 	if r.err != nil {
 		e.log.Warn().Err(r.err).Str("target", l.target).Msg("waiting flags not fetched, will be retried")
 		time.AfterFunc(jitter(refillPause), func() { e.send(wake{l.target, lookAgain}) })
@@ -211,6 +224,16 @@ func (e *Engine) finishRefill(r refill) {
 		time.AfterFunc(refillPause, func() { e.send(wake{l.target, lookAgain}) })
 	}
 	e.pump(l)
+}
+
+// nextLook lets lanes look that had to wait for others.
+func (e *Engine) nextLook() {
+	for len(e.lookers) > 0 && e.looks < maxLooks {
+		l := e.lookers[0]
+		e.lookers = e.lookers[1:]
+		l.looker = false
+		e.pump(l)
+	}
 }
 
 const (
