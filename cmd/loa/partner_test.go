@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/internal/portal"
+	"github.com/loa-syndication/loa/internal/receiver"
+)
+
+// partner is a downstream portal: the sample receiver on a port of its own, with its bulletins
+// on disk, and a record of all that it accepted.
+type partner struct {
+	name    string
+	filter  portal.Filter
+	paused  bool
+	timeout string // as the configuration has it; empty: the default
+
+	secret, secretFile string
+	address            string
+	receiver           *receiver.Receiver
+	fault              atomic.Pointer[receiver.Fault] // how it answers; nil: rightly
+
+	mu       sync.Mutex
+	server   *http.Server
+	accepted []delivery
+}
+
+// delivery is a bulletin that was answered with 2xx.
+type delivery struct {
+	id, digest, guid string
+	version          article.Version
+}
+
+// startPartner starts a portal that keeps its things under dir.
+func startPartner(t testing.TB, dir string, p *partner) *partner {
+	t.Helper()
+	p.secret, p.secretFile = events.NewSecret(), filepath.Join(dir, p.name+".secret")
+	if err := os.WriteFile(p.secretFile, []byte(p.secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	p.receiver, err = receiver.New(receiver.Options{
+		Name: p.name, Secrets: []string{p.secret}, Dir: filepath.Join(dir, p.name), Log: zerolog.Nop(),
+		Answer: func(int, *http.Request) *receiver.Fault { return p.fault.Load() },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.address = freeAddress(t)
+	p.open(t)
+	t.Cleanup(func() { p.close(); p.receiver.Close() })
+	return p
+}
+
+// open takes the portal's address.
+func (p *partner) open(t testing.TB) {
+	t.Helper()
+	l, err := net.Listen("tcp", p.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.server = &http.Server{Handler: http.HandlerFunc(p.serve)}
+	go p.server.Serve(l)
+}
+
+// close ends the connections and gives the address up: whoever calls is refused.
+func (p *partner) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.server.Close()
+}
+
+func (p *partner) url() string { return "http://" + p.address + "/bulletins" }
+
+// serve lets the receiver answer, and records what it accepted.
+func (p *partner) serve(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	answer := &answerRecorder{ResponseWriter: w}
+	p.receiver.Handler().ServeHTTP(answer, r)
+	var b events.Bulletin
+	if r.Method != http.MethodPost || answer.status/100 != 2 || json.Unmarshal(body, &b) != nil {
+		return
+	}
+	sum := sha256.Sum256(body)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.accepted = append(p.accepted, delivery{r.Header.Get(events.HeaderID), hex.EncodeToString(sum[:]), b.Data.GUID,
+		article.Version{Number: b.Data.Version, Revision: b.Data.Revision}})
+}
+
+type answerRecorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (a *answerRecorder) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answerRecorder) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// history is what was accepted, in order.
+func (p *partner) history() []delivery {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]delivery(nil), p.accepted...)
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/loa-syndication/loa/internal/portal"
+	"github.com/loa-syndication/loa/internal/sample"
+)
+
+// sixPartners are portals with every kind of filter.
+func sixPartners() []*partner {
+	return []*partner{
+		{name: "tat-ca"},
+		{name: "ben-song", filter: portal.Filter{Sites: []string{sample.BenSong}}},
+		{name: "thong-bao", filter: portal.Filter{Categories: []string{"thong-bao", "y-te"}}},
+		{name: "khan", filter: portal.Filter{Urgency: 3}},
+		{name: "cay-xanh", filter: portal.Filter{Tags: []string{"cây xanh", "thư viện"}}},
+		{name: "hay-nghi", filter: portal.Filter{Sites: []string{sample.City}, Categories: []string{"giao-thong", "van-hoa", "kinh-te"}}},
+	}
+}
+
+// A CMS publishes 500 articles with updates, corrections and withdrawals, out of order and
+// repeated, while Loa is killed again and again, and a portal is away. In the end the log, its
+// copies, every feed and every portal are what the CMS said, and nothing ever went backwards.
+func TestEverythingSurvivesKills(t *testing.T) {
+	articles, pause := 500, 8*time.Millisecond
+	const kills, mostKills = 5, 10
+	if testing.Short() {
+		articles = 150
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+
+	c := newCity(t, sixPartners()...)
+	c.serve()
+	said := newLedger()
+	events := story(rng, articles, c.pictures)
+	cms := c.cms()
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		publish(t, cms, events, pause, said)
+	}()
+	unwatch := c.watchFeeds(sample.City+"--all", sample.City, sample.BenSong+"--all", sample.CauGo)
+
+	away, killed := c.partners[5], 0
+	for killed < kills || published != nil {
+		pause := time.After(500*time.Millisecond + time.Duration(rng.IntN(2000))*time.Millisecond)
+		if killed >= mostKills {
+			pause = nil
+		}
+		select {
+		case <-published:
+			published = nil
+		case <-pause:
+			c.loa.kill()
+			switch killed++; killed {
+			case 1:
+				away.close()
+			case 3:
+				away.open(t)
+			}
+			c.serve()
+		}
+	}
+	t.Logf("%d articles, %d events, killed %d times", articles, len(events), killed)
+
+	s := c.session()
+	c.level(s)
+	unwatch()
+	want := said.wanted()
+	if len(want) != articles {
+		t.Errorf("the CMS spoke of %d articles, want %d", len(want), articles)
+	}
+	c.logAgrees(s, want)
+	c.noDeadLetters(s)
+	c.feedsAgree(want)
+	c.portalsAgree(want)
+	s.close()
+	c.loa.terminate(t, grace)
+	c.copiesAgree()
+}
