@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -126,13 +128,6 @@ func firstLine(body []byte, p portal.Portal) string {
 // fit makes text that a portal chose fit for a line of a log: printable, short, and without
 // the portal's secrets, should it echo them.
 func fit(s string, p portal.Portal) string {
-	for _, secret := range p.Secrets {
-		s = without(s, secret.Reveal())
-		s = without(s, strings.TrimPrefix(secret.Reveal(), "whsec_"))
-	}
-	for _, value := range p.Headers {
-		s = without(s, value.Reveal())
-	}
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t':
@@ -142,6 +137,9 @@ func fit(s string, p portal.Portal) string {
 		}
 		return r
 	}, s)
+	for _, secret := range secrets(p) {
+		s = strings.ReplaceAll(s, secret, "[secret]")
+	}
 	s = strings.TrimSpace(s)
 	if utf8.RuneCountInString(s) > maxLine {
 		s = string([]rune(s)[:maxLine]) + "…"
@@ -153,11 +151,36 @@ func fit(s string, p portal.Portal) string {
 // credential.
 const minSecret = 6
 
-func without(s, secret string) string {
-	if len(secret) < minSecret {
-		return s
+// secrets are what an answer of the portal must not tell, the longest first: secrets, the
+// values of headers, the values in its address, and the words of each ("Bearer …").
+func secrets(p portal.Portal) []string {
+	var all []string
+	add := func(s string) {
+		if len(s) >= minSecret {
+			all = append(all, s)
+		}
 	}
-	return strings.ReplaceAll(s, secret, "[secret]")
+	for _, secret := range p.Secrets {
+		add(secret.Reveal())
+		add(strings.TrimPrefix(secret.Reveal(), "whsec_"))
+	}
+	for _, value := range p.Headers {
+		add(value.Reveal())
+		for _, word := range strings.Fields(value.Reveal()) {
+			add(word)
+		}
+	}
+	if u, err := url.Parse(p.URL); err == nil {
+		add(u.RawQuery)
+		for _, values := range u.Query() {
+			for _, value := range values {
+				add(value)
+				add(url.QueryEscape(value))
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
+	return all
 }
 
 func unix(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }

@@ -8,10 +8,10 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/receiver"
@@ -20,21 +20,13 @@ import (
 	"github.com/loa-syndication/loa/workers/bulletins"
 )
 
-// attempt sends article "1" to a portal that meets one fault, by a single call to the worker.
-func attempt(t *testing.T, f *receiver.Fault) (s *stack, r *receiver.Receiver, err error) {
-	t.Helper()
-	s = stopped(t, loatest.NATS(t))
-	r = s.receive(t, portal.Portal{Name: "east", Timeout: time.Second}, receiver.Options{Answer: always(f)})
-	e := s.publish(t, text("1", 1))
-	err = s.worker.Reconcile(t.Context(), "east", []reconcile.Flag{{Key: string(e.Key), Seq: e.Seq}})
-	return s, r, err
-}
-
 func TestFaultyAnswers(t *testing.T) {
 	t.Parallel()
 	elsewhere, _ := serve(t, receiver.Options{Secrets: []string{secret.Reveal()}})
 	elsewhereServer := httptest.NewServer(elsewhere.Handler())
 	t.Cleanup(elsewhereServer.Close)
+	s := stopped(t, loatest.NATS(t))
+	e := s.publish(t, text("1", 1))
 	for name, c := range map[string]struct {
 		fault *receiver.Fault
 		want  string // in the error; empty: delivered
@@ -56,19 +48,21 @@ func TestFaultyAnswers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			target := strings.NewReplacer(" ", "-", ",", "").Replace(name)
+			s.receive(t, portal.Portal{Name: target, Timeout: shortTimeout}, receiver.Options{Answer: always(c.fault)})
 			began := time.Now()
-			s, _, err := attempt(t, c.fault)
+			err := s.worker.Reconcile(t.Context(), target, []reconcile.Flag{{Key: string(e.Key), Seq: e.Seq}})
 			if took := time.Since(began); took > 10*time.Second {
 				t.Errorf("took %s", took)
 			}
-			got := s.receipt(t, "east", "1")
+			got := s.receipt(t, target, "1")
 			if c.want == "" {
 				if err != nil || got.Holds.Number != 1 {
 					t.Errorf("got %v, receipt %+v", err, got)
 				}
 				return
 			}
-			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), `portal "east"`) || len(err.Error()) > 400 {
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), fmt.Sprintf("portal %q", target)) || len(err.Error()) > 400 {
 				t.Errorf("got %v, expected %s", err, c.want)
 			}
 			if got.Holds.Number != 0 || got.MayHold.Number != 1 || got.LastError == "" || got.Attempts != 1 {
@@ -83,19 +77,6 @@ func TestFaultyAnswers(t *testing.T) {
 	})
 }
 
-func TestWithdrawalIsSentWhereTheArticleMayHaveArrived(t *testing.T) {
-	t.Parallel()
-	s := started(t)
-	r := s.receive(t, portal.Portal{Name: "east", Timeout: time.Second}, receiver.Options{Answer: first(1, receiver.Hang().Kept())})
-	s.publish(t, text("1", 1))
-	loatest.Eventually(t, "the portal has it", func() bool { return r.Counts().Kept == 1 })
-	s.publish(t, withdrawal("1", 2))
-	s.level(t)
-	if h, _ := r.Get(guid("1")); h.Bulletin.Data.Status != events.StatusWithdrawn {
-		t.Errorf("the portal still shows %+v", h.Bulletin.Data)
-	}
-}
-
 func TestAttemptThatDidNotArriveLeavesNothingToWithdraw(t *testing.T) {
 	t.Parallel()
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
@@ -106,6 +87,11 @@ func TestAttemptThatDidNotArriveLeavesNothingToWithdraw(t *testing.T) {
 	closed.Close()
 	plain := httptest.NewServer(http.NotFoundHandler()) // speaks no TLS
 	t.Cleanup(plain.Close)
+	guarded := httptest.NewUnstartedServer(http.NotFoundHandler())
+	guarded.Config.ConnState = func(net.Conn, http.ConnState) { t.Error("an address that is not allowed was dialled") }
+	guarded.Start()
+	t.Cleanup(guarded.Close)
+	s := stopped(t, loatest.NATS(t))
 	for name, c := range map[string]struct {
 		portal portal.Portal
 		want   string
@@ -113,29 +99,29 @@ func TestAttemptThatDidNotArriveLeavesNothingToWithdraw(t *testing.T) {
 		"nobody listens": {portal.Portal{URL: nobody}, "connection refused"},
 		"no TLS":         {portal.Portal{URL: strings.Replace(plain.URL, "http:", "https:", 1)}, "tls"},
 		"no such host":   {portal.Portal{URL: "http://cong.khong-co.invalid/"}, "cong.khong-co.invalid"},
-		"loopback":       {portal.Portal{URL: plain.URL, Allow: []netip.Prefix{}}, "not called, check its address and its allow list"},
+		"loopback":       {portal.Portal{URL: guarded.URL, Allow: []netip.Prefix{}}, "not called, check its address and its allow list"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := stopped(t, loatest.NATS(t))
-			c.portal.Name = "east"
+			target, id := strings.ToLower(strings.ReplaceAll(name, " ", "-")), name
+			c.portal.Name = target
 			s.portal(t, c.portal)
-			e := s.publish(t, text("1", 1))
+			e := s.publish(t, text(id, 1))
 			for range 2 {
-				err := s.worker.Reconcile(t.Context(), "east", []reconcile.Flag{{Key: string(e.Key), Seq: e.Seq}})
+				err := s.worker.Reconcile(t.Context(), target, []reconcile.Flag{{Key: string(e.Key), Seq: e.Seq}})
 				if err == nil || !strings.Contains(err.Error(), c.want) {
 					t.Fatalf("got %v, expected %s", err, c.want)
 				}
 			}
-			if got := s.receipt(t, "east", "1"); got.Touched() || got.LastError == "" || got.Attempts != 2 {
+			if got := s.receipt(t, target, id); got.Touched() || got.LastError == "" || got.Attempts != 2 {
 				t.Errorf("receipt %+v", got)
 			}
 			// The portal's address is put right, but there is nothing for it any more.
 			r, url := serve(t, receiver.Options{Secrets: []string{secret.Reveal()}})
-			p, _ := s.portals.Get("east")
+			p, _ := s.portals.Get(target)
 			p.URL, p.Allow, p.Secrets = url, loopback, []portal.Secret{secret}
 			s.portal(t, p)
-			e = s.publish(t, withdrawal("1", 2))
-			if err := s.worker.Reconcile(t.Context(), "east", []reconcile.Flag{{Key: string(e.Key), Seq: e.Seq}}); err != nil || r.Posts() != 0 {
+			e = s.publish(t, withdrawal(id, 2))
+			if err := s.worker.Reconcile(t.Context(), target, []reconcile.Flag{{Key: string(e.Key), Seq: e.Seq}}); err != nil || r.Posts() != 0 {
 				t.Errorf("got %v, %d posts", err, r.Posts())
 			}
 		})
@@ -234,5 +220,85 @@ func TestPortalsAddressAndSettingsChangeWhileItIsInUse(t *testing.T) {
 		if r.Counts().Kept != 1 {
 			t.Errorf("portal %d: %+v", i, r.Counts())
 		}
+	}
+}
+
+// What a portal answers to every bulletin alike says nothing of any article.
+func TestAPortalThatFailsWaitsWhileTheOthersAreServed(t *testing.T) {
+	t.Parallel()
+	s := started(t)
+	var repaired atomic.Bool
+	failing := map[string]*receiver.Receiver{}
+	statuses := []int{302, 308, 401, 403, 404, 408, 500, 503}
+	for _, status := range statuses {
+		name := fmt.Sprint("p", status)
+		failing[name] = s.receive(t, portal.Portal{Name: name},
+			receiver.Options{Answer: while(&repaired, receiver.Status(status, "xin thử lại sau", "Location", "/elsewhere"))})
+	}
+	well := s.receive(t, portal.Portal{Name: "well"}, receiver.Options{})
+	const articles = 5
+	for i := range articles {
+		s.publish(t, text(fmt.Sprint(i), 1))
+	}
+	for _, status := range statuses {
+		name := fmt.Sprint("p", status)
+		// So many probes would have made dead letters, had they been counted against an article.
+		loatest.Eventually(t, name+" is probed", func() bool { return s.portals.States()[name].Failures > articles*(len(quick.Key)+1) })
+		if st := s.portals.States()[name]; !st.Down || !strings.Contains(st.Reason, fmt.Sprint("answered ", status)) || !strings.Contains(st.Reason, "xin thử lại sau") {
+			t.Errorf("state %+v", st)
+		}
+	}
+	if well.Counts().Kept != articles || s.flags(t) != uint64(articles*len(statuses)) || len(s.dead(t)) != 0 {
+		t.Errorf("the other portal: %+v; %d flags; dead letters %v", well.Counts(), s.flags(t), s.dead(t))
+	}
+	repaired.Store(true)
+	s.level(t)
+	for name, r := range failing {
+		if r.Counts() != (receiver.Counts{Received: articles, Kept: articles}) {
+			t.Errorf("%s: %+v", name, r.Counts())
+		}
+	}
+}
+
+func TestADeadLetterIsDeliveredWhenItIsRetried(t *testing.T) {
+	t.Parallel()
+	s := started(t)
+	var repaired atomic.Bool
+	r := s.receive(t, portal.Portal{Name: "east"}, receiver.Options{Answer: while(&repaired, receiver.Status(422, "thiếu chuyên mục"))})
+	s.publish(t, text("1", 1))
+	loatest.Eventually(t, "it is set aside", func() bool { return len(s.dead(t)) == 1 })
+	s.level(t)
+	letter := s.dead(t)[0]
+	if r.Posts() != len(quick.Key)+1 || !strings.Contains(letter.Reason, "answered 422 Unprocessable Entity: thiếu chuyên mục") {
+		t.Errorf("%d posts, reason %q", r.Posts(), letter.Reason)
+	}
+	repaired.Store(true)
+	dead, err := streams.OpenDead(t.Context(), s.js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dead.Retry(t.Context(), letter.Seq); err != nil {
+		t.Fatal(err)
+	}
+	loatest.Eventually(t, "it is delivered", func() bool { return r.Counts().Kept == 1 })
+}
+
+func TestRetryAfterHoldsBackAllOfThePortal(t *testing.T) {
+	t.Parallel()
+	s := started(t)
+	r := s.receive(t, portal.Portal{Name: "east"}, receiver.Options{Answer: always(receiver.Status(503, "", "Retry-After", "1800"))})
+	well := s.receive(t, portal.Portal{Name: "well"}, receiver.Options{})
+	s.publish(t, text("1", 1))
+	st := s.down(t, "east")
+	if wait := time.Until(st.NextProbe); wait < 25*time.Minute || wait > 35*time.Minute {
+		t.Errorf("next probe in %s", wait)
+	}
+	for i := range 5 {
+		s.publish(t, text(fmt.Sprint("more-", i), 1))
+	}
+	loatest.Eventually(t, "the other portal is level", func() bool { return well.Counts().Kept == 6 })
+	s.stop() // what was in its lane has been decided on
+	if r.Posts() != 1 || s.flags(t) != 6 {
+		t.Errorf("%d posts, %d flags", r.Posts(), s.flags(t))
 	}
 }

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,33 +71,51 @@ func (l *logged) String() string {
 	return l.all.String()
 }
 
-// stopped makes a stack whose engine does not run yet.
-func stopped(t testing.TB, js jetstream.JetStream) *stack {
-	t.Helper()
+// open makes a stack whose engine does not run yet.
+func open(ctx context.Context, js jetstream.JetStream) (*stack, error) {
 	tree, err := site.New([]site.Site{{ID: "city", Name: "TP. An Hòa"}, {ID: "ward", Name: "Phường Cầu Gỗ", Parent: "city"}})
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	s := &stack{js: js, log: &logged{}}
 	log := zerolog.New(s.log)
-	if s.articles, err = streams.OpenLog(t.Context(), js); err != nil {
-		t.Fatal(err)
+	if s.articles, err = streams.OpenLog(ctx, js); err != nil {
+		return nil, err
 	}
-	if s.portals, err = portal.Open(t.Context(), js, tree, log); err != nil {
-		t.Fatal(err)
+	if s.portals, err = portal.Open(ctx, js, tree, log); err != nil {
+		return nil, err
 	}
-	t.Cleanup(s.portals.Close)
-	if s.receipts, err = portal.OpenReceipts(t.Context(), js); err != nil {
-		t.Fatal(err)
+	if s.receipts, err = portal.OpenReceipts(ctx, js); err != nil {
+		return nil, err
 	}
-	t.Cleanup(s.receipts.Close)
 	s.worker, err = bulletins.New(bulletins.Options{
 		Articles: s.articles, Portals: s.portals, Receipts: s.receipts, Tree: tree,
 		MediaBase: "https://loa.example/", Version: "1.2.3", Log: log,
 	})
+	return s, err
+}
+
+// engine makes the engine that runs the stack's worker.
+func (s *stack) engine(ctx context.Context, workers int, pauses reconcile.Pauses) (*reconcile.Engine, error) {
+	e, err := reconcile.New(ctx, s.js, reconcile.Options{
+		Kind: bulletins.Kind, Reconciler: s.worker, Limits: s.worker.Limits, OnState: s.worker.OnState,
+		Workers: workers, Pauses: pauses, Log: zerolog.New(s.log),
+	})
+	if err == nil {
+		s.portals.OnChange(e.Wake)
+	}
+	return e, err
+}
+
+// stopped is a stack whose engine does not run yet.
+func stopped(t testing.TB, js jetstream.JetStream) *stack {
+	t.Helper()
+	s, err := open(t.Context(), js)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(s.portals.Close)
+	t.Cleanup(s.receipts.Close)
 	t.Cleanup(s.worker.Close)
 	return s
 }
@@ -107,14 +129,10 @@ var quick = reconcile.Pauses{
 // run starts the engine.
 func (s *stack) run(t testing.TB, workers int, pauses reconcile.Pauses) {
 	t.Helper()
-	e, err := reconcile.New(t.Context(), s.js, reconcile.Options{
-		Kind: bulletins.Kind, Reconciler: s.worker, Limits: s.worker.Limits, OnState: s.worker.OnState,
-		Workers: workers, Pauses: pauses, Log: zerolog.New(s.log),
-	})
+	e, err := s.engine(t.Context(), workers, pauses)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.portals.OnChange(e.Wake)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
@@ -185,6 +203,20 @@ func serve(t testing.TB, o receiver.Options) (r *receiver.Receiver, url string) 
 	return r, srv.URL + "/bulletins"
 }
 
+// shortTimeout is the shortest that a portal may have.
+const shortTimeout = time.Second
+
+// closedAddress is one at which nobody listens.
+func closedAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return "http://" + l.Addr().String() + "/bulletins"
+}
+
 // always has every request meet the same fault.
 func always(f *receiver.Fault) func(int, *http.Request) *receiver.Fault {
 	return func(int, *http.Request) *receiver.Fault { return f }
@@ -198,6 +230,50 @@ func first(n int, f *receiver.Fault) func(int, *http.Request) *receiver.Fault {
 		}
 		return f
 	}
+}
+
+// while has every request meet a fault until well is set.
+func while(well *atomic.Bool, f *receiver.Fault) func(int, *http.Request) *receiver.Fault {
+	return func(int, *http.Request) *receiver.Fault {
+		if well.Load() {
+			return nil
+		}
+		return f
+	}
+}
+
+// posts are the requests that a portal received, whatever it answered.
+type posts struct {
+	mu  sync.Mutex
+	all []post
+}
+
+type post struct {
+	at     time.Time
+	path   string
+	header http.Header
+	body   []byte
+}
+
+// then keeps each request before answer is asked about it.
+func (ps *posts) then(answer func(int, *http.Request) *receiver.Fault) func(int, *http.Request) *receiver.Fault {
+	return func(n int, r *http.Request) *receiver.Fault {
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		ps.mu.Lock()
+		ps.all = append(ps.all, post{time.Now(), r.URL.String(), r.Header.Clone(), body})
+		ps.mu.Unlock()
+		if answer == nil {
+			return nil
+		}
+		return answer(n, r)
+	}
+}
+
+func (ps *posts) list() []post {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return slices.Clone(ps.all)
 }
 
 // text is version v of an article.
@@ -242,21 +318,28 @@ func (s *stack) publish(t testing.TB, a *article.Article) streams.Entry {
 	return e
 }
 
+// flag flags portals for an article as the router does.
 func (s *stack) flag(t testing.TB, e streams.Entry, portals ...string) {
+	t.Helper()
+	class := streams.Normal
+	if e.Express() {
+		class = streams.Express
+	}
+	s.raise(t, class, e.Key, e.Seq, portals...)
+}
+
+func (s *stack) raise(t testing.TB, class string, key streams.Key, seq uint64, portals ...string) {
 	t.Helper()
 	var flags []reconcile.Flag
 	for _, name := range portals {
-		class := streams.Normal
-		if e.Express() {
-			class = streams.Express
-		}
-		flags = append(flags, reconcile.Flag{Class: class, Kind: bulletins.Kind, Target: name, Key: string(e.Key), Seq: e.Seq})
+		flags = append(flags, reconcile.Flag{Class: class, Kind: bulletins.Kind, Target: name, Key: string(key), Seq: seq})
 	}
 	if err := reconcile.Raise(t.Context(), s.js, flags); err != nil {
 		t.Fatal(err)
 	}
 }
 
+// flags is how many flags are up.
 func (s *stack) flags(t testing.TB) uint64 {
 	t.Helper()
 	stream, err := s.js.Stream(t.Context(), streams.Flags)
@@ -282,6 +365,57 @@ func (s *stack) receipt(t testing.TB, portal, id string) portal.Receipt {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// change stores a portal anew, with what f does to it.
+func (s *stack) change(t testing.TB, name string, f func(*portal.Portal)) {
+	t.Helper()
+	p, ok := s.portals.Get(name)
+	if !ok {
+		t.Fatalf("no portal %q", name)
+	}
+	f(&p)
+	if _, err := s.portals.Put(t.Context(), p, "test"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pause and resume do what an operator does.
+func (s *stack) pause(t testing.TB, name string) {
+	t.Helper()
+	if err := s.portals.Pause(t.Context(), name, "Lan", "bảo trì"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *stack) resume(t testing.TB, name string) {
+	t.Helper()
+	if err := s.portals.Resume(t.Context(), name, "Lan"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// down waits until a portal is known to fail, and gives its state.
+func (s *stack) down(t testing.TB, name string) portal.State {
+	t.Helper()
+	loatest.Eventually(t, name+" is down", func() bool { return s.portals.States()[name].Down })
+	return s.portals.States()[name]
+}
+
+// dead gives the dead letters.
+func (s *stack) dead(t testing.TB) (letters []streams.DeadLetter) {
+	t.Helper()
+	d, err := streams.OpenDead(t.Context(), s.js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for l, err := range d.List(t.Context(), bulletins.Kind, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		letters = append(letters, l)
+	}
+	return letters
 }
 
 func guid(id string) string { return article.NewGUID("ward", id) }
