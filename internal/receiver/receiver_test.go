@@ -2,7 +2,9 @@ package receiver_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -45,17 +47,21 @@ func push(t *testing.T, url, id string, b events.Bulletin) int {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return pushAs(t, url, id, secret, time.Now(), body)
+}
+
+func pushAs(t *testing.T, url, id, secret string, at time.Time, body []byte) int {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/bulletins", bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := time.Now()
-	signature, err := events.Sign(secret, id, now, body)
+	signature, err := events.Sign(secret, id, at, body)
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set(events.HeaderID, id)
-	req.Header.Set(events.HeaderTimestamp, strconv.FormatInt(now.Unix(), 10))
+	req.Header.Set(events.HeaderTimestamp, strconv.FormatInt(at.Unix(), 10))
 	req.Header.Set(events.HeaderSignature, signature)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -100,8 +106,23 @@ func TestBulletinWithoutAGoodSignatureIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if resp.StatusCode != http.StatusUnauthorized || r.Counts().Received != 0 {
-		t.Errorf("status %d, counts %+v", resp.StatusCode, r.Counts())
+	body, err := json.Marshal(bulletin("g", 1, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const minute = time.Minute
+	for name, status := range map[string]int{
+		"unsigned":       resp.StatusCode,
+		"another secret": pushAs(t, url, "msg_a", events.NewSecret(), time.Now(), body),
+		"played again":   pushAs(t, url, "msg_a", secret, time.Now().Add(-events.Tolerance-minute), body),
+		"of the future":  pushAs(t, url, "msg_a", secret, time.Now().Add(events.Tolerance+minute), body),
+	} {
+		if status != http.StatusUnauthorized {
+			t.Errorf("%s: status %d", name, status)
+		}
+	}
+	if r.Counts().Received != 0 || len(r.Held()) != 0 {
+		t.Errorf("counts %+v", r.Counts())
 	}
 }
 
@@ -285,5 +306,62 @@ func TestFaultsHappenBeforeOrAfterTheBulletinIsKept(t *testing.T) {
 		if status := push(t, url, "msg_a", bulletin("a", 1, 0)); status != 500 || r.Counts().Kept != c.kept {
 			t.Errorf("%s: status %d, counts %+v", name, status, r.Counts())
 		}
+	}
+}
+
+func TestWhatIsNoBulletinIsRefused(t *testing.T) {
+	r, url := start(t, receiver.Options{})
+	for body, want := range map[string]int{
+		"x": http.StatusBadRequest,
+		`{"type":"article.published","data":{"guid":""}}`: http.StatusBadRequest,
+		strings.Repeat(" ", events.MaxBulletinBytes+1):    http.StatusRequestEntityTooLarge,
+		`{"type":"loa.ping"}`:                             http.StatusNoContent,
+		`{"type":"of a newer Loa"}`:                       http.StatusNoContent,
+	} {
+		if status := pushAs(t, url, "msg_a", secret, time.Now(), []byte(body)); status != want {
+			t.Errorf("%.40q: status %d, expected %d", body, status, want)
+		}
+	}
+	if resp, _ := get(t, url+"/bulletins"); resp.StatusCode != http.StatusMethodNotAllowed || len(r.Held()) != 0 {
+		t.Errorf("status %d for GET, holds %+v", resp.StatusCode, r.Held())
+	}
+}
+
+// What each scripted fault looks like to a client that gives up when it likes.
+func TestScriptedFaults(t *testing.T) {
+	read := func(f *receiver.Fault, n int64) (resp *http.Response, body string, err error) {
+		t.Helper()
+		_, url := start(t, receiver.Options{Answer: func(int, *http.Request) *receiver.Fault { return f }})
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/bulletins", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp, err = http.DefaultTransport.RoundTrip(req); err != nil {
+			return nil, "", err
+		}
+		defer resp.Body.Close()
+		got, err := io.ReadAll(io.LimitReader(resp.Body, n))
+		return resp, string(got), err
+	}
+	if resp, body, err := read(receiver.Status(429, "chậm lại", "Retry-After", "7"), 100); err != nil || resp.StatusCode != 429 ||
+		resp.Header.Get("Retry-After") != "7" || body != "chậm lại" {
+		t.Errorf("status: %v %q %v", resp, body, err)
+	}
+	if resp, _, err := read(receiver.Redirect("http://other.example/"), 100); err != nil || resp.StatusCode != 307 || resp.Header.Get("Location") != "http://other.example/" {
+		t.Errorf("redirect: %v %v", resp, err)
+	}
+	if _, _, err := read(receiver.Hang(), 1); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("hang: %v", err)
+	}
+	if resp, body, err := read(receiver.Drip(500, time.Millisecond), 3); err != nil || resp.StatusCode != 500 || body != "..." {
+		t.Errorf("drip: %v %q %v", resp, body, err)
+	}
+	if resp, body, err := read(receiver.Endless(200), 1<<20); err != nil || resp.StatusCode != 200 || len(body) != 1<<20 {
+		t.Errorf("endless: %v, %d bytes, %v", resp, len(body), err)
+	}
+	if _, _, err := read(receiver.Raw("HTTP/1.1 204 No Content\r\nDate: "), 1); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("half an answer: %v", err)
 	}
 }
