@@ -14,6 +14,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/deepteams/webp"
@@ -224,11 +225,19 @@ func (p *Picture) encodeWebP(img *image.NRGBA, lossless bool) ([]byte, error) {
 	o.ICC = p.file.meta.carried()
 	o.EXIF = p.file.meta.exif(false)
 	var b bytes.Buffer
+	warmUp()
 	if err := webp.Encode(&b, img, o); err != nil {
 		return nil, fmt.Errorf("encode WebP of %v: %w", img.Rect.Size(), err)
 	}
 	return b.Bytes(), nil
 }
+
+// warmUp has the WebP encoder make its gamma tables. It does so at its first use, without a lock,
+// and calls them made before they are (deepteams/webp 1.1.0): a second picture at the same time
+// would get wrong colours.
+var warmUp = sync.OnceFunc(func() {
+	_ = webp.Encode(io.Discard, image.NewNRGBA(image.Rect(0, 0, 16, 16)), webp.DefaultOptions())
+})
 
 // onWhite gives img as opaque RGBA, for which image/jpeg has a fast path.
 func onWhite(img *image.NRGBA, opaque bool) *image.RGBA {
