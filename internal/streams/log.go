@@ -80,6 +80,13 @@ func (l *Log) Latest(ctx context.Context, key Key) (Entry, error) {
 	return found(key, m, err)
 }
 
+// After reads the article if it has a version later than that of sequence seq; [ErrNotFound] if
+// it has none. To find out that there is none costs less than to read the article again.
+func (l *Log) After(ctx context.Context, key Key, seq uint64) (Entry, error) {
+	m, err := l.stream.GetMsg(ctx, seq+1, jetstream.WithGetMsgSubject(ArticleSubject(key)))
+	return found(key, m, err)
+}
+
 func found(key Key, m *jetstream.RawStreamMsg, err error) (Entry, error) {
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return Entry{}, fmt.Errorf("read article %s: %w", key, ErrNotFound)

@@ -76,6 +76,19 @@ func TestAWriterThatHasNotSeenTheLatestVersionIsRefused(t *testing.T) {
 	}
 }
 
+func TestWhetherThereIsALaterVersion(t *testing.T) {
+	log := openLog(t, loatest.NATS(t))
+	first := put(t, log, "phuong", "a", 1, 0)
+	put(t, log, "phuong", "b", 1, 0)
+	if _, err := log.After(t.Context(), "phuong.a", first); !errors.Is(err, streams.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+	second := put(t, log, "phuong", "a", 2, first)
+	if e, err := log.After(t.Context(), "phuong.a", first); err != nil || e.Seq != second || e.Number != 2 {
+		t.Errorf("got %+v, %v, want version 2", e, err)
+	}
+}
+
 func TestAnUnknownArticleIsNotFound(t *testing.T) {
 	log := openLog(t, loatest.NATS(t))
 	for _, atLeast := range []uint64{0, 7} {
