@@ -6,10 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
-
-	"golang.org/x/sync/singleflight"
 
 	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/article"
@@ -39,48 +38,109 @@ type articles struct {
 	tree *site.Tree
 	base string // for pictures
 
-	loading singleflight.Group
-
 	mu    sync.Mutex
+	looks map[streams.Key]*looks        // under way or waiting
 	byKey map[streams.Key]*list.Element // of *prepared
 	order list.List                     // the most recently used first
 	bytes int
+
+	looking sync.WaitGroup
+}
+
+// looks are those at one article: one that is under way, which nobody joins any more, since it
+// may have missed what was written after it began; and one that follows it, for all who ask
+// meanwhile.
+type looks struct{ next *look }
+
+// look is a look at the log, whose outcome is there once done is closed.
+type look struct {
+	atLeast uint64
+	done    chan struct{}
+	found   *prepared
+	err     error
 }
 
 func newArticles(log *streams.Log, tree *site.Tree, base string) *articles {
-	return &articles{log: log, tree: tree, base: base, byKey: map[streams.Key]*list.Element{}}
+	return &articles{log: log, tree: tree, base: base, looks: map[streams.Key]*looks{}, byKey: map[streams.Key]*list.Element{}}
 }
 
-// get gives the article as it is in the log, in a version not older than sequence atLeast.
+// get gives the article as it is in the log at the time of the call or later; sequence atLeast
+// is known to be there. A flag's sequence does not tell that a version kept here is the current
+// one: a flag that is raised again, late, replaces a newer one together with its sequence. So
+// the log is asked each time, in one question for all who have it at the same time.
 func (as *articles) get(ctx context.Context, key streams.Key, atLeast uint64) (*prepared, error) {
-	if p := as.cached(key, atLeast); p != nil {
-		return p, nil
+	l := as.join(key, atLeast)
+	select {
+	case <-l.done:
+		return l.found, l.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	// One reads for all the portals that were flagged together. It must not be called off when
-	// one of them is; each read has a deadline of its own.
-	v, err, _ := as.loading.Do(fmt.Sprint(key, " ", atLeast), func() (any, error) {
-		if p := as.cached(key, atLeast); p != nil {
-			return p, nil
+}
+
+// join gives a look that has not begun.
+func (as *articles) join(key streams.Key, atLeast uint64) *look {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	ls := as.looks[key]
+	if ls == nil {
+		ls = &looks{}
+		as.looks[key] = ls
+		as.looking.Go(func() { as.lookWhileAsked(key, ls) })
+	}
+	if ls.next == nil {
+		ls.next = &look{done: make(chan struct{})}
+	}
+	ls.next.atLeast = max(ls.next.atLeast, atLeast)
+	return ls.next
+}
+
+func (as *articles) lookWhileAsked(key streams.Key, ls *looks) {
+	for {
+		as.mu.Lock()
+		l := ls.next
+		ls.next = nil
+		if l == nil {
+			delete(as.looks, key)
+			as.mu.Unlock()
+			return
 		}
-		e, err := as.log.Get(context.WithoutCancel(ctx), key, atLeast)
-		if err != nil {
-			return nil, err
+		as.mu.Unlock()
+		// It must not be called off when one of those who wait for it is; each read has a
+		// deadline of its own.
+		l.found, l.err = as.look(context.Background(), key, l.atLeast)
+		close(l.done)
+	}
+}
+
+func (as *articles) look(ctx context.Context, key streams.Key, atLeast uint64) (*prepared, error) {
+	have := as.cached(key)
+	var e streams.Entry
+	var err error
+	if have != nil && have.seq >= atLeast {
+		e, err = as.log.After(ctx, key, have.seq)
+		if errors.Is(err, streams.ErrNotFound) {
+			return have, nil
 		}
-		p := as.prepare(e)
-		as.add(p)
-		return p, nil
-	})
+	} else {
+		e, err = as.log.Get(ctx, key, atLeast)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return v.(*prepared), nil
+	p := as.prepare(e)
+	as.add(p)
+	return p, nil
 }
 
-func (as *articles) cached(key streams.Key, atLeast uint64) *prepared {
+// close returns when nothing is being read any more.
+func (as *articles) close() { as.looking.Wait() }
+
+func (as *articles) cached(key streams.Key) *prepared {
 	as.mu.Lock()
 	defer as.mu.Unlock()
 	el := as.byKey[key]
-	if el == nil || el.Value.(*prepared).seq < atLeast {
+	if el == nil {
 		return nil
 	}
 	as.order.MoveToFront(el)

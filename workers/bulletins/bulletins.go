@@ -73,8 +73,11 @@ func New(o Options) (*Worker, error) {
 	return w, nil
 }
 
-// Close ends the idle connections.
-func (w *Worker) Close() { w.clients.close() }
+// Close ends the idle connections. It is called when the engine no longer runs.
+func (w *Worker) Close() {
+	w.articles.close()
+	w.clients.close()
+}
 
 // queue is how many flags of one portal a worker holds.
 const queue = 64

@@ -12,6 +12,7 @@ import (
 	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/receiver"
+	"github.com/loa-syndication/loa/internal/reconcile"
 	"github.com/loa-syndication/loa/internal/streams"
 )
 
@@ -185,5 +186,23 @@ func TestTheFlagsOfADeletedPortalAreLowered(t *testing.T) {
 	s.level(t)
 	if r.Posts() != 0 || len(s.dead(t)) != 0 {
 		t.Errorf("%d posts, dead letters %v", r.Posts(), s.dead(t))
+	}
+}
+
+// A lane that fetches its flags raises them again as it read them: a flag of an older version can
+// take the place of one that was raised in between.
+func TestAFlagOfAnOlderVersionBringsThatOfTheLog(t *testing.T) {
+	t.Parallel()
+	s := stopped(t, loatest.NATS(t))
+	r := s.receive(t, portal.Portal{Name: "quan"}, receiver.Options{})
+	older := s.publish(t, text("bai", 1))
+	for v := range int64(3) {
+		if v > 0 {
+			s.publish(t, text("bai", v+1))
+		}
+		err := s.worker.Reconcile(t.Context(), "quan", []reconcile.Flag{{Key: string(older.Key), Seq: older.Seq}})
+		if h, _ := r.Get(guid("bai")); err != nil || h.Bulletin.Data.Version != v+1 {
+			t.Errorf("version %d, expected %d (%v)", h.Bulletin.Data.Version, v+1, err)
+		}
 	}
 }
