@@ -190,7 +190,7 @@ func (a *app) prepareIntake(ctx context.Context) error {
 		MaxBytes: int64(a.cfg.Limits.ImageBytes), Log: a.log, Registerer: a.registry})
 	a.closers = append(a.closers, pictures.Close)
 	in, err := intake.New(ctx, intake.Options{JS: js, Sites: a.sites, Pictures: pictureStore{pictures}, Objects: a.backbone.store,
-		PicturesDeadline: a.cfg.Limits.ImageDeadline, Log: a.log, Metrics: a.registry})
+		PicturesDeadline: a.cfg.Limits.ImageDeadline, Grace: a.drain(), Log: a.log, Metrics: a.registry})
 	if err != nil {
 		return err
 	}

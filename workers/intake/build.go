@@ -246,7 +246,7 @@ func sanitise(body string, o article.SanitiseOptions) (string, error) {
 
 // storePictures stores an article's pictures, those that have to be fetched at most until the
 // deadline. Those that cannot be had do not hold it back: they are listed with what went wrong.
-// Only the object store's own fault is an error.
+// Only the object store's own fault is an error, and the end of this process.
 func (in *Intake) storePictures(ctx context.Context, wanted []events.Image) ([]article.Image, error) {
 	if len(wanted) == 0 {
 		return nil, nil
@@ -280,7 +280,8 @@ func (in *Intake) storePicture(ctx context.Context, img events.Image) (stored ar
 		stored.Data = nil
 		return stored, nil
 	}
-	if errors.Is(err, objects.ErrUnavailable) && ctx.Err() == nil {
+	// Neither the store's fault nor the end of this process is the picture's.
+	if errors.Is(err, context.Canceled) || errors.Is(err, objects.ErrUnavailable) && ctx.Err() == nil {
 		return article.Image{}, fmt.Errorf("store picture %s: %w", name(img), err)
 	}
 	stored = article.Image{Image: img, Fault: err.Error()}

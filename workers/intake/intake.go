@@ -60,6 +60,8 @@ type Options struct {
 	// Retry is the first pause after a fault of NATS or S3; it doubles, up to 64 times as much,
 	// with every further one. 1 s if 0.
 	Retry time.Duration
+	// Grace is how long what was begun may go on after Run's context has ended; 10 s if 0.
+	Grace time.Duration
 	// Now is the clock; time.Now if nil.
 	Now     func() time.Time
 	Log     zerolog.Logger
@@ -69,6 +71,7 @@ type Options struct {
 const (
 	defaultPicturesDeadline = 20 * time.Second
 	defaultRetry            = time.Second
+	defaultGrace            = 10 * time.Second
 	// retryMost bounds the pause after a fault, in first pauses: about a minute.
 	retryMost = 64
 	// atOnce is how many articles are dealt with at the same time. Most of them wait: for the
@@ -116,6 +119,9 @@ func New(ctx context.Context, o Options) (*Intake, error) {
 	if o.Retry <= 0 {
 		o.Retry = defaultRetry
 	}
+	if o.Grace <= 0 {
+		o.Grace = defaultGrace
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -139,7 +145,7 @@ func New(ctx context.Context, o Options) (*Intake, error) {
 }
 
 // Run takes events in until ctx ends, or until NATS ends the reading for good. What it has begun
-// then, it finishes; the caller bounds that by ending the process. The rest is handed back.
+// then, it finishes within the grace period. The rest is handed back.
 func (in *Intake) Run(ctx context.Context) error {
 	inbox, err := streams.IntakeConsumer(ctx, in.opts.JS)
 	if err != nil {
@@ -149,8 +155,13 @@ func (in *Intake) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	work := context.WithoutCancel(ctx)
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
 	ctx, cancel := context.WithCancel(ctx)
+	context.AfterFunc(ctx, func() {
+		late := time.AfterFunc(in.opts.Grace, stopWork)
+		context.AfterFunc(work, func() { late.Stop() })
+	})
 	said, err := in.read(ctx, work, inbox)
 	if err != nil {
 		cancel()
