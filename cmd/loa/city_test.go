@@ -43,7 +43,7 @@ type city struct {
 const grace = 10 * time.Second
 
 // newCity sets a city up, and starts nothing of Loa. At its end the test checks that no secret
-// was printed by anything.
+// was printed by anything, and that nothing crashed.
 func newCity(t *testing.T, partners ...*partner) *city {
 	t.Helper()
 	dir := t.TempDir()
@@ -76,7 +76,7 @@ func newCity(t *testing.T, partners ...*partner) *city {
 	if err := os.WriteFile(c.config, []byte(b.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.keptSecrets)
+	t.Cleanup(c.checkPrinted)
 	return c
 }
 
@@ -164,8 +164,8 @@ func (c *city) noDeadLetters(s *session) {
 	}
 }
 
-// keptSecrets fails the test if any secret was printed or logged.
-func (c *city) keptSecrets() {
+// checkPrinted fails the test if any secret was printed or logged, or if something crashed.
+func (c *city) checkPrinted() {
 	secrets := c.secrets
 	if users, err := embedded.ReadCredentials(filepath.Join(c.data, "nats")); err == nil {
 		secrets = append(secrets, users.Loa.Secret.Reveal(), users.CMS.Secret.Reveal())
@@ -175,6 +175,12 @@ func (c *city) keptSecrets() {
 	}
 	for _, tr := range c.printed {
 		text := tr.String()
+		for _, crash := range []string{"DATA RACE", "panic", "goroutine 1 ["} {
+			if i := strings.Index(text, crash); i >= 0 {
+				c.t.Errorf("%s crashed:\n%.4000s", tr.name, text[i:])
+				break
+			}
+		}
 		for _, secret := range secrets {
 			// Standard Webhooks' prefix is not part of the key.
 			if strings.Contains(text, strings.TrimPrefix(secret, "whsec_")) {
