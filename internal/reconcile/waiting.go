@@ -241,7 +241,7 @@ const (
 	// what its lanes know of. The pause doubles from the first to the last: most is abandoned
 	// when a process is killed, and while a lane is busy a look may miss it.
 	patrolFirst = 2 * time.Second
-	patrolEvery = 2 * time.Minute
+	patrolEvery = 30 * time.Second
 	// patrolAge is how old a target's oldest flag must be, and patrolQuiet for how long nothing
 	// must have succeeded for it, to think any of them abandoned. In a burst, most flags are on
 	// their way to their lanes: raising them again would have half of the work done twice.
