@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -95,11 +96,10 @@ func flagsOf(ctx context.Context, js jetstream.JetStream, class, kind, target st
 type refill struct {
 	lane   *lane
 	raised int
-	// lowered are the messages that do not count, though they are there: see lane
-	lowered map[uint64]bool
-	cursor  map[string]uint64 // where to go on, by class; 0 after the end was reached
-	whole   bool              // the look began at the start and reached the end
-	err     error
+	known  map[uint64]bool   // messages not to raise again: held, or lowered of late (see lane)
+	cursor map[string]uint64 // where to go on, by class; 0 after the end was reached
+	whole  bool              // the look began at the start and reached the end
+	err    error
 }
 
 const (
@@ -144,24 +144,30 @@ func (e *Engine) refill(l *lane, now time.Time) {
 	}
 	e.looks++
 	l.refilling = true
+	l.away = false // what is handed back from here on sets it again, and the look may miss it
 	l.expected = 0 // counts down from here, so that what comes before the look ends is not missed
-	skip := make(map[string]bool, len(l.items))
-	for key := range l.items {
-		skip[key] = true
+	r := refill{lane: l, known: l.onTheirWay(now), cursor: map[string]uint64{}, whole: true}
+	// What the lane holds goes by message: the same key's flag of the other class may wait.
+	for _, it := range l.items {
+		for _, h := range slices.Concat(it.held, it.next) {
+			if meta, err := h.msg.Metadata(); err == nil {
+				r.known[meta.Sequence.Stream] = true
+			}
+		}
 	}
+	skip := map[string]bool{}
 	for key, f := range l.failing {
 		if now.Before(f.until) {
 			skip[key] = true
 		}
 	}
-	r := refill{lane: l, lowered: l.onTheirWay(now), cursor: map[string]uint64{}, whole: true}
 	for class, after := range l.cursor {
 		r.cursor[class] = after
 	}
 	e.others.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), refillTimeout)
 		defer cancel()
-		r.err = e.look(ctx, &r, n, skip)
+		r.err = e.look(ctx, &r, n, held, skip)
 		select {
 		case e.refilled <- r:
 		case <-e.stopped:
@@ -169,21 +175,21 @@ func (e *Engine) refill(l *lane, now time.Time) {
 	})
 }
 
-// look finds up to n flags, past those to skip, and raises them again.
-func (e *Engine) look(ctx context.Context, r *refill, n int, skip map[string]bool) error {
+// look finds up to n flags, past those held and the keys to skip, and raises them again.
+func (e *Engine) look(ctx context.Context, r *refill, n, held int, skip map[string]bool) error {
 	var found []Flag
 	for _, class := range []string{streams.Express, streams.Normal} {
 		r.whole = r.whole && r.cursor[class] == 0
 		end := false
 		for len(found) < n && !end {
-			ask, read := n-len(found)+len(skip), 0
+			ask, read := n-len(found)+len(skip)+held, 0
 			for f, err := range flagsOf(ctx, e.js, class, e.opts.Kind, r.lane.target, r.cursor[class], ask) {
 				if err != nil {
 					return err
 				}
 				read++
 				r.cursor[class] = f.seq
-				if r.lowered[f.seq] || skip[f.Key] {
+				if r.known[f.seq] || skip[f.Key] {
 					continue
 				}
 				skip[f.Key] = true
@@ -209,14 +215,15 @@ func (e *Engine) finishRefill(r refill) {
 	e.looks--
 	defer e.nextLook()
 	if r.err != nil {
+		l.away = true
 		e.log.Warn().Err(r.err).Str("target", l.target).Msg("waiting flags not fetched, will be retried")
 		time.AfterFunc(jitter(refillPause), func() { e.send(wake{l.target, lookAgain}) })
 		return
 	}
 	l.cursor = r.cursor
 	e.metrics.refetched.Add(float64(r.raised))
-	if r.whole && r.raised == 0 {
-		l.away = false
+	if !r.whole || r.raised > 0 {
+		l.away = true
 	}
 	l.expected += r.raised
 	l.expectedBy = time.Now().Add(refillPause)
