@@ -466,3 +466,30 @@ func TestCountWaitingSeesEveryTarget(t *testing.T) {
 		t.Errorf("waiting: %+v", got)
 	}
 }
+
+// One that needs a patrol is found after five seconds at the earliest.
+func TestTargetsCatchUpWithoutAPatrol(t *testing.T) {
+	js := loatest.NATS(t)
+	var mu sync.Mutex
+	failed := map[string]int{}
+	r := newTargets(func(target string, _ []reconcile.Flag) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if failed[target]++; failed[target] <= 2 {
+			return reconcile.Down(errors.New("connection refused"), 0)
+		}
+		return nil
+	})
+	e, _ := run(t, js, reconcile.Options{Reconciler: r, Pauses: reconcile.Pauses{ProbeFirst: time.Millisecond, ProbeMost: 10 * time.Millisecond}})
+	began := time.Now()
+	for i := range 40 {
+		target := fmt.Sprint("p", i)
+		raise(t, js, "portal", streams.Normal, target, keys(2)...)
+		e.Wake(target) // has it look for flags while it goes down
+		raise(t, js, "portal", streams.Express, target, keys(2)...)
+	}
+	allLowered(t, js)
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("took %s", took)
+	}
+}
