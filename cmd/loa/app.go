@@ -276,8 +276,8 @@ func (a *app) prepareBulletins(ctx context.Context) error {
 		return err
 	}
 	a.portals.OnChange(func(name string) {
-		if p, ok := a.portals.Get(name); ok && p.Paused == nil {
-			go e.Wake(name) // what waited while it was paused, or could not be reached as it was
+		if p, ok := a.portals.Get(name); !ok || p.Paused == nil {
+			go e.Wake(name) // what waited while it was paused, or could not be reached as it was; or is to be dropped
 		}
 	})
 	a.workers = append(a.workers, worker{"bulletins", e.Run})
