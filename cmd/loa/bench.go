@@ -136,7 +136,7 @@ func (f benchFlags) run(e *env, measure func(*bench) error) error {
 // ends in time too; one is always measured.
 const (
 	shortFirst = 9 * time.Second  // of what is measured first
-	shortLast  = 15 * time.Second // of what is measured last
+	shortLast  = 19 * time.Second // of what is measured last
 )
 
 // more reports whether another round is to follow those that were measured, of at most so many.

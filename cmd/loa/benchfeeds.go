@@ -274,34 +274,44 @@ func (fb *feedsBench) batches() error {
 	var took, spent [2][]float64
 	var last [2]time.Time
 	per := 1000 / float64(fb.size.batch)
+	route := func(ctx context.Context, i int) (duration, processor time.Duration, err error) {
+		s := stacks[i]
+		change(batch[i])
+		if err := s.put(ctx, batch[i]); err != nil {
+			return 0, 0, err
+		}
+		// No rendering is to wait for the pause after one of the last round.
+		if err := sleep(ctx, time.Until(last[i].Add(fb.size.pause+afterPause))); err != nil {
+			return 0, 0, err
+		}
+		before := processorTime()
+		duration, err = s.route(ctx, s.flagsOf(batch[i]))
+		last[i] = time.Now()
+		return duration, processorTime() - before, err
+	}
 	work := func(ctx context.Context) error {
-		for round := 0; fb.more(len(took[0]), fb.size.rounds, shortLast); round++ {
+		// The first batch makes the feeds.
+		err := atOnce(ctx, len(stacks), len(stacks), func(ctx context.Context, i int) error {
+			_, _, err := route(ctx, i)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, s := range stacks {
+			s.ranSince()
+		}
+		for round := 0; fb.more(round, fb.size.rounds, shortLast); round++ {
 			for turn := range stacks {
 				i := (turn + round) % len(stacks) // neither is always the first
-				s := stacks[i]
-				change(batch[i])
-				if err := s.put(ctx, batch[i]); err != nil {
-					return err
-				}
-				// No rendering is to wait for the pause after one of the last round.
-				if err := sleep(ctx, time.Until(last[i].Add(fb.size.pause+afterPause))); err != nil {
-					return err
-				}
-				before := processorTime()
-				d, err := s.route(ctx, s.flagsOf(batch[i]))
+				duration, processor, err := route(ctx, i)
 				if err != nil {
 					return err
 				}
-				last[i] = time.Now()
-				if round > 0 { // the first one makes the feeds
-					took[i], spent[i] = append(took[i], ms(d)*per), append(spent[i], ms(processorTime()-before)*per)
-				}
+				took[i], spent[i] = append(took[i], ms(duration)*per), append(spent[i], ms(processor)*per)
 			}
-			large, small := sum(stacks[1].ranSince()), sum(stacks[0].ranSince())
-			if round > 0 {
-				fb.say("round %d of %d: %.0f ms of processor time in %d renderings, with the small log %.0f ms in %d",
-					round, fb.size.rounds, spent[1][round-1], large, spent[0][round-1], small)
-			}
+			fb.say("round %d of %d: %.0f ms of processor time in %d renderings, with the small log %.0f ms in %d",
+				round+1, fb.size.rounds, spent[1][round], sum(stacks[1].ranSince()), spent[0][round], sum(stacks[0].ranSince()))
 		}
 		return ctx.Err()
 	}
