@@ -326,4 +326,11 @@ func quantile(of []float64, q float64) float64 {
 	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
 }
 
-func median(of []float64) float64 { return quantile(of, 0.5) }
+// median of what was measured; of an even number, the middle between the middle two.
+func median(of []float64) float64 {
+	if len(of) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(of))
+	return (sorted[len(sorted)/2] + sorted[(len(sorted)-1)/2]) / 2
+}
