@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -100,7 +101,7 @@ func TestBenchmarkLeavesNothingBehindWhenInterrupted(t *testing.T) {
 		return len(p), nil
 	})
 	command := benchIntakeCmd{size: &intakeSize{rounds: 1000, burst: 10, single: 10}}
-	err := command.Run(&env{ctx, discard{}, stderr})
+	err := command.Run(&env{ctx, io.Discard, stderr})
 	if err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("got error %v, expected that it was interrupted", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -176,7 +177,7 @@ func (d *demo) startPortal(ctx context.Context, p *demoPortal) error {
 		return err
 	}
 	rc := receiveCmd{SecretFile: filepath.Join(dir, "secret")}
-	secret, err := rc.secret(&env{ctx: ctx, stdout: discard{}, stderr: discard{}})
+	secret, err := rc.secret(&env{ctx: ctx, stdout: io.Discard, stderr: io.Discard})
 	if err != nil {
 		return err
 	}
@@ -187,10 +188,6 @@ func (d *demo) startPortal(ctx context.Context, p *demoPortal) error {
 	p.address, err = d.serve(ctx, p.receiver.Handler())
 	return err
 }
-
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 // configuration is the demo's, as a person would write it.
 func (d *demo) configuration(listen string) string {

@@ -14,9 +14,10 @@ import (
 // cluster that elects a leader needs 4 to 7 s.
 const requestTimeout = 10 * time.Second
 
-// leaderMsg reads a subject's last message through the stream's API, which only the leader
-// answers; direct gets may be answered by a replica that lags.
-func leaderMsg(ctx context.Context, js jetstream.JetStream, stream, subject string) (*jetstream.RawStreamMsg, error) {
+// Leader reads a subject's last message from the stream's leader, which is never behind, through
+// the stream's API: direct gets may be answered by a replica that lags. [jetstream.ErrMsgNotFound]
+// if there is none.
+func Leader(ctx context.Context, js jetstream.JetStream, stream, subject string) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	req, err := json.Marshal(map[string]string{"last_by_subj": subject})
@@ -57,10 +58,4 @@ func leaderMsg(ctx context.Context, js jetstream.JetStream, stream, subject stri
 		}
 	}
 	return out, nil
-}
-
-// Leader reads a subject's last message from the stream's leader, which is never behind;
-// [jetstream.ErrMsgNotFound] if there is none.
-func Leader(ctx context.Context, js jetstream.JetStream, stream, subject string) (*jetstream.RawStreamMsg, error) {
-	return leaderMsg(ctx, js, stream, subject)
 }

@@ -76,7 +76,7 @@ func (l *Log) Get(ctx context.Context, key Key, atLeast uint64) (Entry, error) {
 // Latest reads the article from the stream's leader, which is never behind: for those who will
 // write it.
 func (l *Log) Latest(ctx context.Context, key Key) (Entry, error) {
-	m, err := leaderMsg(ctx, l.js, Articles, ArticleSubject(key))
+	m, err := Leader(ctx, l.js, Articles, ArticleSubject(key))
 	return found(key, m, err)
 }
 

@@ -55,7 +55,7 @@ func (s *Schedule) Waiting(ctx context.Context, what string, k Key) (*Waiting, e
 	if w != nil || err != nil {
 		return w, err
 	}
-	m, err := leaderMsg(ctx, s.js, Schedules, dueSubject(what, string(k)))
+	m, err := Leader(ctx, s.js, Schedules, dueSubject(what, string(k)))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil
 	}
@@ -69,7 +69,7 @@ func (s *Schedule) Waiting(ctx context.Context, what string, k Key) (*Waiting, e
 const atTime = "@at "
 
 func (s *Schedule) scheduled(ctx context.Context, what string, k Key) (*Waiting, error) {
-	m, err := leaderMsg(ctx, s.js, Schedules, scheduleSubject(what, string(k)))
+	m, err := Leader(ctx, s.js, Schedules, scheduleSubject(what, string(k)))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil
 	}

@@ -12,7 +12,7 @@ import (
 // those who will write it. The revision is what an Update of the key has to name: 0 for a key
 // that never was; a key that was deleted has a revision, but no value.
 func LatestValue(ctx context.Context, js jetstream.JetStream, bucket, key string) (value []byte, revision uint64, err error) {
-	m, err := leaderMsg(ctx, js, "KV_"+bucket, "$KV."+bucket+"."+key)
+	m, err := Leader(ctx, js, "KV_"+bucket, "$KV."+bucket+"."+key)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, 0, nil
 	}
