@@ -2,7 +2,6 @@ package bulletins
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,7 +13,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/loa-syndication/loa/internal/outbound"
 	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/reconcile"
 )
@@ -53,7 +51,7 @@ func (r result) verdict() error {
 // nothing go to waste, and the engine notices when others get through.
 func classify(p portal.Portal, a answer) result {
 	if a.err != nil {
-		return result{outcome: outcomeDown, err: fmt.Errorf("portal %q: %w", p.Name, transportError(p, a.err))}
+		return result{outcome: outcomeDown, err: fmt.Errorf("portal %q: %w", p.Name, transportError(p, a))}
 	}
 	if a.status >= 200 && a.status <= 299 {
 		return result{outcome: outcomeDelivered}
@@ -84,19 +82,6 @@ func classify(p portal.Portal, a answer) result {
 		}
 	}
 	return r
-}
-
-// transportError puts what kept an answer from coming into words.
-func transportError(p portal.Portal, err error) error {
-	var refused *outbound.RefusedError
-	switch {
-	case errors.As(err, &refused):
-		return fmt.Errorf("not called, check its address and its allow list: %w", refused)
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no answer within %s", p.Timeout)
-	default:
-		return errors.New(fit(err.Error(), p))
-	}
 }
 
 // retryAfter reads a Retry-After header: seconds or a date (RFC 9110 §10.2.3); 0 if it is

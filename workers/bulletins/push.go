@@ -8,6 +8,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/loa-syndication/loa/events"
@@ -33,14 +34,30 @@ type answer struct {
 	// connected says that there was a connection, so that the bulletin may have arrived
 	// whatever err says. Without one it did not.
 	connected bool
+	// during is what was under way when err came, as long as there was no connection.
+	during phase
 }
+
+// phase of making a connection.
+type phase int32
+
+const (
+	connecting phase = iota
+	resolving
+	handshaking
+)
 
 // push posts one bulletin, signed as of now.
 func (w *Worker) push(ctx context.Context, p portal.Portal, id string, body []byte) (a answer) {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
+	var during atomic.Int32 // the transport dials in a goroutine of its own
+	enter := func(p phase) { during.Store(int32(p)) }
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { a.connected = true },
+		DNSStart:          func(httptrace.DNSStartInfo) { enter(resolving) },
+		DNSDone:           func(httptrace.DNSDoneInfo) { enter(connecting) },
+		TLSHandshakeStart: func() { enter(handshaking) },
+		GotConn:           func(httptrace.GotConnInfo) { a.connected = true },
 	})
 	req, err := w.request(ctx, p, id, body)
 	if err != nil {
@@ -48,7 +65,7 @@ func (w *Worker) push(ctx context.Context, p portal.Portal, id string, body []by
 	}
 	resp, err := w.clients.of(p).RoundTrip(req)
 	if err != nil {
-		a.err = err
+		a.err, a.during = err, phase(during.Load())
 		return a
 	}
 	defer resp.Body.Close()
