@@ -15,6 +15,17 @@ import (
 // lookupTimeout bounds the question who holds an article, where the caller set no deadline.
 const lookupTimeout = 10 * time.Second
 
+// holding gives the subjects of all receipts for an article.
+func holding(ctx context.Context, receipts jetstream.Stream, key streams.Key) (map[string]uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	info, err := receipts.Info(ctx, jetstream.WithSubjectFilter(streams.ReceiptsFor(key)))
+	if err != nil {
+		return nil, fmt.Errorf("look up who holds article %s: %w", key, err)
+	}
+	return info.State.Subjects, nil
+}
+
 // Concerned names the portals that may have to learn of this version of an article, sorted:
 // those whose filter selects it, or may have selected a former version, and those that have a
 // receipt for it. It may err on the side of too many.
@@ -22,13 +33,10 @@ func (r *Registry) Concerned(ctx context.Context, e streams.Entry) ([]string, er
 	var holders map[string]uint64
 	// Nobody can hold what is there for the first time.
 	if e.Version != (article.Version{Number: 1}) {
-		ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-		defer cancel()
-		info, err := r.receipts.Info(ctx, jetstream.WithSubjectFilter(streams.ReceiptsFor(e.Key)))
-		if err != nil {
-			return nil, fmt.Errorf("look up who holds article %s: %w", e.Key, err)
+		var err error
+		if holders, err = holding(ctx, r.receipts, e.Key); err != nil {
+			return nil, err
 		}
-		holders = info.State.Subjects
 	}
 	ancestors := r.tree.Ancestors(e.Site)
 	var names []string

@@ -168,3 +168,40 @@ func BenchmarkReceipts(b *testing.B) {
 		})
 	}
 }
+
+func TestManyReceiptsAreReadAtOnce(t *testing.T) {
+	rs := receipts(t, loatest.NATS(t))
+	const pairs = 1200 // more than one exchange takes
+	var ask []portal.Receipt
+	var wg sync.WaitGroup
+	for i := range pairs {
+		r := portal.Receipt{Portal: fmt.Sprintf("p%d", i), Key: streams.KeyOf("ward", "tin")}
+		ask = append(ask, r)
+		if i%2 == 0 {
+			r.Holds = article.Version{Number: int64(i + 1)}
+			wg.Go(func() {
+				if _, err := rs.Put(t.Context(), r); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	got, err := rs.GetMany(t.Context(), ask)
+	if err != nil || len(got) != pairs {
+		t.Fatalf("%d receipts, %v", len(got), err)
+	}
+	for i, r := range got {
+		want := article.Version{}
+		if i%2 == 0 {
+			want.Number = int64(i + 1)
+		}
+		if r.Portal != ask[i].Portal || r.Key != ask[i].Key || r.Holds != want || (r.Seq > 0) != (i%2 == 0) {
+			t.Fatalf("%d: got %+v", i, r)
+		}
+	}
+	names, err := rs.Holders(t.Context(), ask[0].Key)
+	if err != nil || len(names) != pairs/2 || names[0] != "p0" {
+		t.Errorf("%d holders, %v", len(names), err)
+	}
+}

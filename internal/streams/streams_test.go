@@ -344,3 +344,31 @@ func TestTheInboxForgetsOnlyWhatWasTakenIn(t *testing.T) {
 		t.Errorf("publish into a full inbox: %v, want a 503", err)
 	}
 }
+
+func TestStoredFlagIsWhereTheServerKeepsIt(t *testing.T) {
+	js := loatest.NATS(t)
+	stream, err := js.Stream(t.Context(), streams.Flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		target := fmt.Sprintf("cong-%d", i)
+		if _, err := js.Publish(t.Context(), streams.FlagSubject(streams.Normal, "portal", target, "ward.tin"), nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.GetLastMsgForSubject(t.Context(), streams.StoredFlag(streams.Normal, "portal", target, "ward.tin")); err != nil {
+			t.Errorf("flag of %s: %v", target, err)
+		}
+	}
+}
+
+// A receipt says for as long as the article is there who has to learn of its withdrawal.
+func TestReceiptsDoNotAge(t *testing.T) {
+	stream, err := loatest.NATS(t).Stream(t.Context(), streams.Receipts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := stream.CachedInfo().Config; c.MaxAge != 0 || c.MaxBytes > 0 || c.MaxMsgs > 0 {
+		t.Errorf("receipts are dropped after %s, %d bytes, %d messages; expected no limit", c.MaxAge, c.MaxBytes, c.MaxMsgs)
+	}
+}

@@ -16,6 +16,8 @@ package streams
 
 import (
 	"fmt"
+	"hash/fnv"
+	"strconv"
 	"strings"
 
 	"github.com/loa-syndication/loa/events"
@@ -116,6 +118,14 @@ func ReceiptParts(subject string) (portal string, k Key, err error) {
 // FlagSubject is where a flag is raised.
 func FlagSubject(class, kind, target, key string) string {
 	return flagPrefix + class + "." + kind + "." + target + "." + key
+}
+
+// StoredFlag is where one flag is kept. The partition is the one into which the stream's subject
+// transform puts the target: the FNV-1a hash of its token.
+func StoredFlag(class, kind, target, key string) string {
+	h := fnv.New32a()
+	h.Write([]byte(target))
+	return storedFlags + strconv.Itoa(int(h.Sum32()%Partitions)) + "." + class + "." + kind + "." + target + "." + key
 }
 
 // StoredFlags matches kept flags; any of the parts may be "*".

@@ -134,13 +134,13 @@ func (w *Worker) level(ctx context.Context, p portal.Portal, key streams.Key, se
 	if err != nil {
 		return err
 	}
-	due := w.due(p, a, r)
+	due := p.Due(a.Article, r, w.opts.Tree)
 	if !due && !r.Touched() {
 		// Nothing is to be sent because nothing was: that must be certain.
 		if r, _, err = w.opts.Receipts.Latest(ctx, p.Name, key); err != nil {
 			return err
 		}
-		due = w.due(p, a, r)
+		due = p.Due(a.Article, r, w.opts.Tree)
 	}
 	if !due {
 		w.metrics.outcomes.WithLabelValues(outcomeLevel).Inc()
@@ -150,18 +150,6 @@ func (w *Worker) level(ctx context.Context, p portal.Portal, key streams.Key, se
 		return reconcile.Permanent(a.fault)
 	}
 	return w.send(ctx, p, a, r)
-}
-
-// due reports whether the portal has to be sent the article as it is now.
-func (w *Worker) due(p portal.Portal, a *prepared, r portal.Receipt) bool {
-	switch {
-	case r.Holds != (article.Version{}) && r.Holds.Compare(a.Version) >= 0:
-		return false
-	case r.Touched():
-		return true // it learns of every change of what it shows, also of one its filter does not select
-	default:
-		return a.Live() && p.Filter.Matches(a.Article, w.opts.Tree)
-	}
 }
 
 // receiptTimeout bounds the storing of a receipt after an answer, which goes on when the worker
