@@ -92,9 +92,7 @@ func newApp(ctx context.Context, cfg *config.Config, log zerolog.Logger) (_ *app
 	if err := a.portals.Apply(ctx, configuredPortals(cfg.Portals), "configuration file"); err != nil {
 		return nil, err
 	}
-	a.catalog, err = feeds.NewCatalog(a.sites, feeds.Settings{PublicURL: cfg.PublicURL, MediaURL: cfg.MediaURL,
-		Page: cfg.Feeds.Page, SummariesOnly: cfg.Feeds.Content == config.ContentSummary, Hubs: cfg.Feeds.Hubs, TTL: cfg.Feeds.TTL})
-	if err != nil {
+	if a.catalog, err = feedCatalog(a.sites, cfg); err != nil {
 		return nil, err
 	}
 	feedOptions := feeds.Options{JS: js, Objects: a.backbone.store, Catalog: a.catalog, Log: log, Metrics: a.registry}
@@ -228,7 +226,7 @@ func (a *app) prepareFeeds(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.workers = append(a.workers, worker{"feeds", e.Run})
+	a.workers = append(a.workers, worker{"feeds", e.Run}, worker{"filling of new feeds", a.fillFeeds})
 	if a.hub == nil {
 		return nil
 	}

@@ -25,6 +25,8 @@ type commands struct {
 	Article  struct {
 		Show articleShowCmd `cmd:"" help:"Show an article as the log has it."`
 	} `cmd:"" help:"Look at articles."`
+	Reach   reachCmd  `cmd:"" help:"Show which portals have an article as it is now, and why others have not."`
+	Resync  resyncCmd `cmd:"" help:"Compare the log with all portals and feeds, and raise what is missing."`
 	Portals struct {
 		Ls     portalsLsCmd     `cmd:"" help:"List the portals, with their state and what waits for them."`
 		Show   portalsShowCmd   `cmd:"" help:"Show one portal's configuration and state."`
@@ -65,6 +67,7 @@ func (e *env) printf(format string, args ...any) { fmt.Fprintf(e.stdout, format,
 const (
 	exitFault = 1 // the command could not do what it was asked
 	exitUsage = 2 // it was asked wrongly
+	exitLater = 3 // it is done as far as it can be now: what is left depends on others
 )
 
 func main() {
@@ -101,6 +104,9 @@ func run(e *env, args []string) int {
 		return exitUsage
 	}
 	if err := command.Run(e); err != nil {
+		if errors.Is(err, errLater) {
+			return exitLater
+		}
 		if !errors.Is(err, errSaid) {
 			fmt.Fprintln(e.stderr, "loa:", err)
 		}
@@ -111,3 +117,6 @@ func run(e *env, args []string) int {
 
 // errSaid ends a command with a fault whose text has been printed already.
 var errSaid = errors.New("reported")
+
+// errLater ends a command with [exitLater], what is left having been printed already.
+var errLater = errors.New("left for later")

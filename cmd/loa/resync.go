@@ -1,0 +1,121 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/loa-syndication/loa/internal/config"
+	"github.com/loa-syndication/loa/internal/portal"
+	"github.com/loa-syndication/loa/internal/reach"
+	"github.com/loa-syndication/loa/internal/site"
+	"github.com/loa-syndication/loa/workers/feeds"
+)
+
+type resyncCmd struct {
+	client
+	Portal []string `placeholder:"NAME" help:"Only these portals, and no feeds unless --feeds is given."`
+	Feeds  bool     `help:"Only feeds, and no portals unless --portal is given."`
+	Site   []string `placeholder:"SITE" help:"Only the articles that these sites publish."`
+	DryRun bool     `help:"Tell what is missing, and raise nothing."`
+	JSON   bool     `help:"Print as JSON."`
+}
+
+// Help is shown by loa resync --help.
+func (*resyncCmd) Help() string {
+	return `For every article in the log and every portal that is to show it, or may hold it, the
+receipt is compared; for every feed that may show it, the feed's index. Where they are
+behind and no flag is up, one is raised, and the workers do the rest: nothing is sent to
+a portal that holds the current version. It may run while everything runs, and any
+number of times.
+
+Use it when flags or receipts were lost, when somebody repaired something by hand, and
+when a portal's filter became wider and it is to have older articles as well. (Feeds of
+a site that was put above others in the tree are filled by themselves at the next start.)
+What is set aside as a dead letter stays there: see loa dead ls.`
+}
+
+// resyncTold is how often progress is shown.
+const resyncTold = time.Second
+
+func (c *resyncCmd) Run(e *env) error {
+	return c.withSources(e, func(src reach.Sources) error {
+		o := reach.ResyncOptions{Portals: c.Portal, NoPortals: c.Feeds && c.Portal == nil, Sites: c.Site, DryRun: c.DryRun}
+		for _, name := range c.Portal {
+			if !src.Portals.Known(name) {
+				return fmt.Errorf("portal %q: %w", name, portal.ErrNotFound)
+			}
+		}
+		for _, id := range c.Site {
+			if _, ok := src.Tree.Get(id); !ok {
+				return fmt.Errorf("site %q is not in the configuration; there are %v", id, src.Tree.Names())
+			}
+		}
+		if c.Feeds || c.Portal == nil {
+			cfg, err := c.config()
+			if err != nil {
+				return err
+			}
+			catalog, err := feedCatalog(src.Tree, cfg)
+			if err != nil {
+				return err
+			}
+			o.Feeds = feeds.NewIndexes(src.JS, catalog)
+		}
+		last := time.Now()
+		o.Progress = func(articles int) {
+			if time.Since(last) > resyncTold {
+				last = time.Now()
+				fmt.Fprintf(e.stderr, "%d articles compared\n", articles)
+			}
+		}
+		began := time.Now()
+		r, err := src.Resync(e.ctx, o)
+		if err != nil {
+			return errors.Join(err, fmt.Errorf("%d articles were compared before; what was raised stays, run it again", r.Articles))
+		}
+		if c.JSON {
+			return e.json(r)
+		}
+		c.print(e, r, time.Since(began))
+		return nil
+	})
+}
+
+func (c *resyncCmd) print(e *env, r reach.ResyncResult, took time.Duration) {
+	raised := "RAISED"
+	if c.DryRun {
+		raised = "MISSING"
+	}
+	row := func(name string, n reach.Compared) []string {
+		return []string{name, strconv.Itoa(n.Compared), strconv.Itoa(n.Level), strconv.Itoa(n.Flagged), strconv.Itoa(n.SetAside), strconv.Itoa(n.Raised)}
+	}
+	for _, of := range []struct {
+		what string
+		all  map[string]reach.Compared
+	}{{"PORTAL", r.Portals}, {"FEED", r.Feeds}} {
+		if len(of.all) == 0 {
+			continue
+		}
+		var rows [][]string
+		for _, name := range slices.Sorted(maps.Keys(of.all)) {
+			// Thousands of feeds are level as a rule.
+			if n := of.all[name]; of.what == "PORTAL" || n.Level != n.Compared {
+				rows = append(rows, row(name, n))
+			}
+		}
+		rows = append(rows, row(fmt.Sprintf("all %d", len(of.all)), reach.Total(of.all)))
+		e.table([]string{of.what, "COMPARED", "LEVEL", "FLAGGED ALREADY", "SET ASIDE", raised}, rows)
+		e.printf("\n")
+	}
+	e.printf("%d articles compared in %s.\n", r.Articles, took.Round(time.Millisecond))
+}
+
+// feedCatalog is that of the feeds that a configuration makes.
+func feedCatalog(tree *site.Tree, cfg *config.Config) (*feeds.Catalog, error) {
+	return feeds.NewCatalog(tree, feeds.Settings{PublicURL: cfg.PublicURL, MediaURL: cfg.MediaURL,
+		Page: cfg.Feeds.Page, SummariesOnly: cfg.Feeds.Content == config.ContentSummary, Hubs: cfg.Feeds.Hubs, TTL: cfg.Feeds.TTL})
+}

@@ -1,0 +1,79 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+// Pair is a target with a key that it may be behind on.
+type Pair struct{ Target, Key string }
+
+const (
+	// upAtOnce is how many pairs one question names, each with both classes: the server answers
+	// with 1,024 messages at most.
+	upAtOnce = 500
+	// upTimeout bounds one question.
+	upTimeout = 10 * time.Second
+)
+
+// Up gives the flags that are up of those that the pairs of a kind may have; of two classes, the
+// express one. It asks the stream, in few exchanges, so it sees those of all workers.
+func Up(ctx context.Context, js jetstream.JetStream, kind string, pairs []Pair) (map[Pair]Flag, error) {
+	up := map[Pair]Flag{}
+	for part := range slices.Chunk(pairs, upAtOnce) {
+		if err := askUp(ctx, js, kind, part, up); err != nil {
+			return nil, fmt.Errorf("look up which of %d flags of kind %s are up: %w", len(part), kind, err)
+		}
+	}
+	return up, nil
+}
+
+func askUp(ctx context.Context, js jetstream.JetStream, kind string, part []Pair, up map[Pair]Flag) error {
+	ctx, cancel := context.WithTimeout(ctx, upTimeout)
+	defer cancel()
+	subjects := make([]string, 0, 2*len(part))
+	for _, p := range part {
+		for _, class := range []string{streams.Express, streams.Normal} {
+			subjects = append(subjects, streams.StoredFlag(class, kind, p.Target, p.Key))
+		}
+	}
+	msgs, err := jetstreamext.GetLastMsgsFor(ctx, js, streams.Flags, subjects)
+	if err != nil {
+		return err
+	}
+	for m, err := range msgs {
+		if errors.Is(err, jetstreamext.ErrNoMessages) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		f, _, err := parseFlag(m.Subject, m.Data)
+		if err != nil {
+			return err
+		}
+		p := Pair{f.Target, f.Key}
+		if have, ok := up[p]; !ok || have.Class == streams.Normal {
+			up[p] = f
+		}
+	}
+	return nil
+}
+
+// KeyPause is how long a key that its target has refused n times waits for the next attempt,
+// give or take a fifth; 0 when it becomes a dead letter instead.
+func KeyPause(n int) time.Duration {
+	pauses := Pauses{}.withDefaults().Key
+	if n < 1 || n > len(pauses) {
+		return 0
+	}
+	return pauses[n-1]
+}

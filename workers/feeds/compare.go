@@ -1,0 +1,150 @@
+package feeds
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+// Indexes reads the feeds' indexes, and compares them with articles; it changes nothing.
+type Indexes struct {
+	js      jetstream.JetStream
+	catalog *Catalog
+}
+
+// NewIndexes looks at the indexes of a catalog's feeds.
+func NewIndexes(js jetstream.JetStream, c *Catalog) *Indexes { return &Indexes{js, c} }
+
+// indexesAtOnce is how many indexes are in memory together. One has 50 KB as a rule, and at most
+// a megabyte.
+const indexesAtOnce = 100
+
+// Compare calls each for every article and every feed that it may concern: level, if the feed's
+// index agrees with the article.
+func (ix *Indexes) Compare(ctx context.Context, entries []streams.Entry, each func(feed string, e streams.Entry, level bool)) error {
+	concerned := map[string][]streams.Entry{}
+	var ids []string
+	for _, e := range entries {
+		for _, id := range ix.catalog.Concerned(e.Article) {
+			if concerned[id] == nil {
+				ids = append(ids, id)
+			}
+			concerned[id] = append(concerned[id], e)
+		}
+	}
+	for part := range slices.Chunk(ids, indexesAtOnce) {
+		found, err := ix.read(ctx, part)
+		if err != nil {
+			return err
+		}
+		for _, id := range part {
+			feed, ok := ix.catalog.Parse(id)
+			if !ok {
+				continue // its category is not one that makes a feed
+			}
+			h := found[id]
+			refs := make(map[streams.Key]ref, len(h.Refs))
+			for _, r := range h.Refs {
+				refs[r.Key] = r
+			}
+			for _, e := range concerned[id] {
+				each(id, e, h.agrees(ix.catalog.change(feed, e), refs))
+			}
+		}
+	}
+	return nil
+}
+
+// agrees reports whether to apply c would change nothing.
+func (ix *index) agrees(c change, refs map[streams.Key]ref) bool {
+	have, known := refs[c.key]
+	if c.shown == nil || ix.Floor != nil && c.shown.compare(*ix.Floor) >= 0 {
+		return !known
+	}
+	return known && have.Seq >= c.seq
+}
+
+// read gives the indexes that there are, and an empty one for every other id.
+func (ix *Indexes) read(ctx context.Context, ids []string) (map[string]*index, error) {
+	prefix := "$KV." + streams.FeedsBucket + "."
+	subjects := make([]string, len(ids))
+	found := make(map[string]*index, len(ids))
+	for i, id := range ids {
+		subjects[i] = prefix + id
+		found[id] = &index{}
+	}
+	msgs, err := jetstreamext.GetLastMsgsFor(ctx, ix.js, "KV_"+streams.FeedsBucket, subjects)
+	if err != nil {
+		return nil, fmt.Errorf("read the indexes of %d feeds: %w", len(ids), err)
+	}
+	for m, err := range msgs {
+		if errors.Is(err, jetstreamext.ErrNoMessages) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the indexes of %d feeds: %w", len(ids), err)
+		}
+		if len(m.Data) == 0 { // it was deleted
+			continue
+		}
+		id := m.Subject[len(prefix):]
+		if err := json.Unmarshal(m.Data, found[id]); err != nil {
+			return nil, fmt.Errorf("read the index of feed %s: %w", id, err)
+		}
+	}
+	return found, nil
+}
+
+// Lacking gives the feeds of sites and subtrees that have no entries although the log holds
+// articles for them: those of sites that came into the tree above articles which were there
+// already. Nothing else would fill them but new articles.
+func (ix *Indexes) Lacking(ctx context.Context) ([]Feed, error) {
+	var ids []string
+	for _, s := range ix.catalog.tree.All() {
+		ids = append(ids, s.ID, s.ID+separator+ofAll)
+	}
+	log, err := ix.js.Stream(ctx, streams.Articles)
+	if err != nil {
+		return nil, fmt.Errorf("open the log: %w", err)
+	}
+	var lacking []Feed
+	published := map[string]bool{} // by the site's id
+	for part := range slices.Chunk(ids, indexesAtOnce) {
+		found, err := ix.read(ctx, part)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range part {
+			feed, ok := ix.catalog.Parse(id)
+			if !ok || len(found[id].Refs) > 0 {
+				continue
+			}
+			for _, site := range ix.catalog.sitesOf(feed) {
+				has, known := published[site]
+				if !known {
+					info, err := log.Info(ctx, jetstream.WithSubjectFilter(streams.ArticlesOf(site)))
+					if err != nil {
+						return nil, fmt.Errorf("look up whether site %s has articles: %w", site, err)
+					}
+					has = len(info.State.Subjects) > 0
+					published[site] = has
+				}
+				if has {
+					lacking = append(lacking, feed)
+					break
+				}
+			}
+		}
+	}
+	return lacking, nil
+}
+
+// Sites is the ids of the sites whose articles the feed may show.
+func (ix *Indexes) Sites(f Feed) []string { return ix.catalog.sitesOf(f) }
