@@ -109,6 +109,14 @@ func TestExamplesOfTheAsyncAPIAreValid(t *testing.T) {
 			}
 			switch name {
 			case "ack":
+			case "digest":
+				if _, err := events.ParseDigest(payload); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				doc, _ := follow(example, "/payload")
+				if err := compiler(t).MustCompile(schemaBase + events.DigestSchema).Validate(jsonOf(t, doc)); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
 			case "bulletin":
 				if _, err := events.ParseBulletin(payload); err != nil {
 					t.Errorf("%s: %v", name, err)

@@ -16,7 +16,7 @@ const MaxBulletinBytes = 1 << 20
 
 // ParseBulletin reads a bulletin. It ignores fields that it does not know, and leaves a type
 // that it does not know to the caller, who does well to accept and ignore it: either comes from
-// a newer Loa.
+// a newer Loa. Of a [BulletinDigest] it gives type and time; the rest is [ParseDigest]'s.
 func ParseBulletin(body []byte) (Bulletin, error) {
 	var b Bulletin
 	if len(body) > MaxBulletinBytes {
@@ -29,23 +29,31 @@ func ParseBulletin(body []byte) (Bulletin, error) {
 	case "":
 		return Bulletin{}, errors.New("parse bulletin: no type")
 	case BulletinPublished, BulletinWithdrawn:
-		if b.Data.GUID == "" || b.Data.Version < 1 {
-			return Bulletin{}, fmt.Errorf("parse bulletin: guid %q, version %d: expected both", cut(b.Data.GUID), b.Data.Version)
+		if err := b.Data.identified(); err != nil {
+			return Bulletin{}, fmt.Errorf("parse bulletin: %w", err)
 		}
 	}
 	return b, nil
 }
 
+func (a BulletinArticle) identified() error {
+	if a.GUID == "" || a.Version < 1 {
+		return fmt.Errorf("guid %q, version %d: expected both", cut(a.GUID), a.Version)
+	}
+	return nil
+}
+
 type deliveryKey struct{}
 
 // DeliveryID is the webhook-id of the bulletin that a function given to [Handler] handles: the
-// same each time that Loa repeats it.
+// same each time that Loa repeats it. For an article of a digest its place follows: "msg_5d1f.0".
 func DeliveryID(ctx context.Context) string {
 	id, _ := ctx.Value(deliveryKey{}).(string)
 	return id
 }
 
-// Handler receives bulletins: it verifies the signature, reads the body and calls receive.
+// Handler receives bulletins: it verifies the signature, reads the body and calls receive. A
+// digest is taken apart: receive is called for each of its articles.
 //
 // receive must be quick (Loa waits 15 seconds), keep the bulletin only if it is newer than what
 // the portal holds ([BulletinArticle.Newer]), and return nil in either case; calls for one
@@ -76,14 +84,24 @@ func Handler(v *Verifier, receive func(ctx context.Context, b Bulletin) error) h
 			return
 		}
 		b, err := ParseBulletin(body)
+		bulletins := []Bulletin{b}
+		id := func(int) string { return r.Header.Get(HeaderID) }
+		if err == nil && b.Type == BulletinDigest {
+			var d Digest
+			d, err = ParseDigest(body)
+			bulletins = d.Bulletins()
+			id = func(i int) string { return fmt.Sprintf("%s.%d", r.Header.Get(HeaderID), i) }
+		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		ctx := context.WithValue(r.Context(), deliveryKey{}, r.Header.Get(HeaderID))
-		if err := receive(ctx, b); err != nil {
-			http.Error(w, "the bulletin could not be kept", http.StatusInternalServerError)
-			return
+		for i, b := range bulletins {
+			ctx := context.WithValue(r.Context(), deliveryKey{}, id(i))
+			if err := receive(ctx, b); err != nil {
+				http.Error(w, "the bulletin could not be kept", http.StatusInternalServerError)
+				return
+			}
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})

@@ -30,6 +30,8 @@ const (
 	WithdrawnSchema = "article.withdrawn.v1.json"
 	// BulletinSchema describes a [Bulletin].
 	BulletinSchema = "bulletin.v1.json"
+	// DigestSchema describes a [Digest].
+	DigestSchema = "digest.v1.json"
 )
 
 // Schemas are the contract's JSON Schemas (draft 2020-12), which refer to each other by file
@@ -53,7 +55,7 @@ var schemas = sync.OnceValue(func() map[string]*jsonschema.Schema {
 	c.AssertContent()
 	c.RegisterFormat(&jsonschema.Format{Name: "iri", Validate: onString(checkURL)})
 	c.RegisterFormat(&jsonschema.Format{Name: "date-time", Validate: onString(checkTime)})
-	names := []string{EventSchema, PublishedSchema, WithdrawnSchema, BulletinSchema}
+	names := []string{EventSchema, PublishedSchema, WithdrawnSchema, BulletinSchema, DigestSchema}
 	for _, name := range names {
 		data, err := fs.ReadFile(Schemas(), name)
 		if err != nil {

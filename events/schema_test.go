@@ -35,7 +35,7 @@ func compiler(t testing.TB) *jsonschema.Compiler {
 func schemaDocs(t testing.TB) map[string]any {
 	t.Helper()
 	files, err := fs.Glob(events.Schemas(), "*.json")
-	if err != nil || len(files) != 4 {
+	if err != nil || len(files) != 5 {
 		t.Fatal(files, err)
 	}
 	docs := make(map[string]any)
@@ -170,6 +170,7 @@ func TestGoTypesAndSchemasHaveTheSameFields(t *testing.T) {
 		events.PublishedSchema: reflect.TypeFor[events.Article](),
 		events.WithdrawnSchema: reflect.TypeFor[events.Withdrawal](),
 		events.BulletinSchema:  reflect.TypeFor[events.Bulletin](),
+		events.DigestSchema:    reflect.TypeFor[events.Digest](),
 	} {
 		inGo, inSchema := make(map[string]bool), make(map[string]bool)
 		fieldsOf(typ, "", inGo)
