@@ -273,6 +273,10 @@ func (e *Engine) accept(h handle) {
 		}
 		return
 	}
+	if l.limits.Held && h.flag.Class == streams.Normal {
+		e.nak(h, jitter(heldBack))
+		return
+	}
 	if f, ok := l.failing[h.flag.Key]; ok && f.seq >= h.flag.Seq && now.Before(f.until) {
 		e.nak(h, time.Until(f.until))
 		return
@@ -293,6 +297,9 @@ func (e *Engine) accept(h handle) {
 // timer, or fetches the flags that were handed back.
 func (e *Engine) pump(l *lane) {
 	now := time.Now()
+	if l.limits.Held {
+		e.holdBack(l)
+	}
 	ok, at := l.runnable(now)
 	switch {
 	case ok && !l.ready:

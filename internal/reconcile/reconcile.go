@@ -53,6 +53,10 @@ type Limits struct {
 	Interval time.Duration
 	// Paused holds all of the target's flags back.
 	Paused bool
+	// Held leaves the target's normal flags in the stream, for a run that reads and lowers them
+	// itself ([Held], [Lower]). Express flags run as ever. When it ends, the engine has to be told
+	// ([Engine.Wake]).
+	Held bool
 }
 
 const (

@@ -100,6 +100,8 @@ type refill struct {
 	cursor map[string]uint64 // where to go on, by class; 0 after the end was reached
 	whole  bool              // the look began at the start and reached the end
 	err    error
+	// classes are those to look for.
+	classes []string
 }
 
 const (
@@ -146,7 +148,7 @@ func (e *Engine) refill(l *lane, now time.Time) {
 	l.refilling = true
 	l.away = false // what is handed back from here on sets it again, and the look may miss it
 	l.expected = 0 // counts down from here, so that what comes before the look ends is not missed
-	r := refill{lane: l, known: l.onTheirWay(now), cursor: map[string]uint64{}, whole: true}
+	r := refill{lane: l, known: l.onTheirWay(now), cursor: map[string]uint64{}, whole: true, classes: l.classes()}
 	// What the lane holds goes by message: the same key's flag of the other class may wait.
 	for _, it := range l.items {
 		for _, h := range slices.Concat(it.held, it.next) {
@@ -178,7 +180,7 @@ func (e *Engine) refill(l *lane, now time.Time) {
 // look finds up to n flags, past those held and the keys to skip, and raises them again.
 func (e *Engine) look(ctx context.Context, r *refill, n, held int, skip map[string]bool) error {
 	var found []Flag
-	for _, class := range []string{streams.Express, streams.Normal} {
+	for _, class := range r.classes {
 		r.whole = r.whole && r.cursor[class] == 0
 		end := false
 		for len(found) < n && !end {
