@@ -35,6 +35,9 @@ type commands struct {
 		Resume portalsResumeCmd `cmd:"" help:"Let a paused portal catch up."`
 		Rm     portalsRmCmd     `cmd:"" help:"Remove a portal for good."`
 	} `cmd:"" help:"The portals that bulletins are pushed to."`
+	Deliveries struct {
+		Tail deliveriesTailCmd `cmd:"" help:"Show the latest deliveries, and follow those to come."`
+	} `cmd:"" help:"What came of each attempt to deliver."`
 	Dead struct {
 		Ls    deadLsCmd    `cmd:"" help:"List the dead letters."`
 		Show  deadShowCmd  `cmd:"" help:"Show one, with all that is known of it."`

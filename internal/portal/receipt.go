@@ -43,11 +43,25 @@ type Receipt struct {
 	LastStatus  int       `json:"last_status,omitempty"`
 	LastError   string    `json:"last_error,omitempty"`
 	LastAttempt time.Time `json:"last_attempt,omitzero"`
+	// Outcome is one of the constants below, or empty where the receipt was stored before the
+	// attempt, or for another reason than one. Tried is the version that was sent, and Took how
+	// long it took.
+	Outcome string          `json:"outcome,omitempty"`
+	Tried   article.Version `json:"tried,omitzero"`
+	Took    time.Duration   `json:"took,omitempty"`
 
 	// Seq is the receipt's place in the stream: 0 for one that is not stored. [Receipts.Put]
 	// writes over that one and no other.
 	Seq uint64 `json:"-"`
 }
+
+// Outcomes of an attempt.
+const (
+	OutcomeDelivered = "delivered"
+	OutcomeDown      = "down"    // the portal failed
+	OutcomeRefused   = "refused" // the portal did not want this bulletin
+	OutcomeGone      = "gone"    // the portal answered that it is no more
+)
 
 // Touched reports whether the portal holds, or may hold, some version of the article.
 func (r Receipt) Touched() bool {

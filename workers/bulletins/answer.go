@@ -20,10 +20,10 @@ import (
 // Outcomes, as they are counted.
 const (
 	outcomeLevel     = "level" // there was nothing to send
-	outcomeDelivered = "delivered"
-	outcomeDown      = "down"    // the portal failed
-	outcomeRefused   = "refused" // the portal did not want this bulletin
-	outcomeGone      = "gone"
+	outcomeDelivered = portal.OutcomeDelivered
+	outcomeDown      = portal.OutcomeDown
+	outcomeRefused   = portal.OutcomeRefused
+	outcomeGone      = portal.OutcomeGone
 )
 
 // result is what an answer means.

@@ -167,6 +167,7 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 	r.Attempts++
 	r.LastAttempt = time.Now().UTC()
 	r.LastStatus, r.LastError = 0, ""
+	r.Outcome, r.Tried, r.Took = "", article.Version{}, 0
 	before := r.MayHold
 	if !r.Touched() {
 		r.MayHold = a.Version
@@ -189,6 +190,7 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 
 	result := classify(p, answer)
 	r.LastStatus = answer.status
+	r.Outcome, r.Tried, r.Took = result.outcome, a.Version, took
 	if result.err == nil {
 		r.Holds, r.Status, r.At = a.Version, a.Status, time.Now().UTC()
 		r.MayHold = article.Version{}

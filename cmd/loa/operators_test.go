@@ -1,0 +1,41 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/loa-syndication/loa/internal/receiver"
+	"github.com/loa-syndication/loa/internal/sample"
+)
+
+// publishOne publishes an article of the sample city's ward.
+func (c *city) publishOne(id, more string) {
+	c.t.Helper()
+	c.runLines(line{"publish --data {data} " + c.write(id+".md", "---\nsite: "+sample.CauGo+"\nid: "+id+"\nurl: https://caugo.anhoa.example/"+id+
+		"\ntitle: Tin "+id+"\n"+more+"---\nNội dung.\n"), 0, []string{"in the log"}})
+}
+
+func TestDeliveriesAreShown(t *testing.T) {
+	t.Parallel()
+	good, bad := &partner{name: "tot"}, &partner{name: "hong"}
+	c := newCity(t, good, bad)
+	bad.fault.Store(receiver.Status(422, "thiếu ảnh"))
+	c.serve()
+	c.publishOne("tin-1", "")
+	waitFor(t, "both attempts to be told", func() bool {
+		_, out, _ := c.command("deliveries", "tail", "--data", c.data)
+		return strings.Contains(out, "delivered 200") && strings.Contains(out, "refused   422")
+	})
+	_, out, _ := c.command("deliveries", "tail", "--data", c.data, "--failed", "--json")
+	var v deliveryView
+	if err := json.Unmarshal([]byte(out), &v); err != nil || v.Portal != "hong" || v.Site != sample.CauGo || v.Article != "tin-1" || v.Version != "1" ||
+		v.Outcome != "refused" || v.Status != 422 || v.Attempt != 1 || !strings.Contains(v.Error, "thiếu ảnh") {
+		t.Errorf("%v: %s", err, out)
+	}
+	c.runLines(
+		line{"deliveries tail --data {data} --portal tot", 0, []string{sample.CauGo + "/tin-1 version 1"}},
+		line{"deliveries tail --data {data} --portal tot --failed", 0, []string{"No deliveries since"}},
+		line{"deliveries tail --data {data} --since hôm-qua", 1, []string{"--since", "dd/mm/yyyy"}},
+	)
+}
