@@ -35,3 +35,15 @@ func (b *breaker) fail(now time.Time, reason string, after time.Duration, p Paus
 	}
 	b.until = now.Add(pause)
 }
+
+// restore brings back the state of a target that was down when it was last seen. Its next probe is
+// due when it was then, or at once if that has passed; never later than a pause from now.
+func (b *breaker) restore(s State, now time.Time, p Pauses) {
+	if !s.Down {
+		return
+	}
+	*b = breaker{failures: max(s.Failures, 1), since: s.Since, reason: s.Reason, until: s.NextProbe}
+	if most := now.Add(max(p.ProbeMost, retryAfterMost)); b.until.After(most) {
+		b.until = most
+	}
+}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -29,6 +31,12 @@ type Options struct {
 	Pauses Pauses
 	// OnState, if set, is told when a target's state changes. It must not block.
 	OnState func(target string, s State)
+	// Restore, if set, gives the state in which another worker, or an earlier run of this one,
+	// left a target: one that was down then is probed, not met by all that waits for it.
+	Restore func(target string) State
+	// Instance names what runs only once, such as the process of an embedded server: a worker of
+	// the same instance that did not end in order is known to have ended. "" for none.
+	Instance string
 
 	Log     zerolog.Logger
 	Metrics prometheus.Registerer // nil: none
@@ -109,10 +117,19 @@ type Engine struct {
 	wakes      chan wake
 	refilled   chan refill
 	waiting    chan map[string]Waiting
+	terminated chan handle // dead letters were made of these
+	swept      chan []removal
+	closed     chan *group   // its readers have ended
+	patrolNow  chan struct{} // look for abandoned flags soon
 	stopped    chan struct{} // closed when Run returns
 	others     sync.WaitGroup
+	roster     *roster
+	ticked     atomic.Pointer[time.Time] // the dispatcher's last sign of life
+	lease      atomic.Pointer[time.Time] // until when new work may be begun
 
 	// Owned by the dispatcher, in Run.
+	groups          []*group
+	sweeping        bool
 	lanes           map[string]*lane
 	express, normal []*lane // that can run
 	running         int
@@ -160,11 +177,15 @@ func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error
 	if err != nil {
 		return nil, err
 	}
+	n, err := streams.FlagGroups(o.Kind)
+	if err != nil {
+		return nil, err
+	}
 	m, err := newMetrics(js, o.Kind, o.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of %s targets: %w", o.Kind, err)
 	}
-	return &Engine{
+	e := &Engine{
 		opts: o, js: js, dead: dead, metrics: m,
 		log:        o.Log.With().Str("kind", o.Kind).Logger(),
 		deliveries: make(chan handle, deliveryBuffer),
@@ -172,10 +193,24 @@ func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error
 		wakes:      make(chan wake, 64),
 		refilled:   make(chan refill, 64),
 		waiting:    make(chan map[string]Waiting),
+		terminated: make(chan handle, 64),
+		swept:      make(chan []removal, 1),
+		closed:     make(chan *group, n),
+		patrolNow:  make(chan struct{}, 1),
 		stopped:    make(chan struct{}),
 		lanes:      map[string]*lane{},
-	}, nil
+		groups:     make([]*group, n),
+	}
+	for i := range e.groups {
+		e.groups[i] = &group{index: i}
+	}
+	e.tick(time.Now())
+	e.lease.Store(&time.Time{})
+	e.roster = newRoster(js, o.Kind, uuid.NewString(), o.Instance, n, e.log, func() time.Time { return *e.ticked.Load() })
+	return e, nil
 }
+
+func (e *Engine) tick(now time.Time) { e.ticked.Store(&now) }
 
 // Wake makes the engine look for the target's waiting flags now: after it was resumed, or its
 // configuration changed. It returns at once.
@@ -188,36 +223,36 @@ func (e *Engine) send(w wake) {
 	}
 }
 
-// Run reads flags and reconciles until ctx ends. Then it stops reading, hands back what it has
-// not begun, gives what runs until the grace period to end, and returns.
+// Run works on the flags of its share of the targets until ctx ends. Then it stops reading, hands
+// back what it has not begun, gives what runs until the grace period to end, and returns.
 func (e *Engine) Run(ctx context.Context) error {
 	defer close(e.stopped)
-	readers, stopReading := context.WithCancel(ctx)
+	reading, stopReading := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopReading()
-	var reading sync.WaitGroup
-	for _, class := range []string{streams.Express, streams.Normal} {
-		consumers, err := streams.FlagConsumers(ctx, e.js, e.opts.Kind, class)
-		if err != nil {
-			return err
-		}
-		for i, c := range consumers {
-			reading.Go(func() { e.read(readers, c, class, i) })
-		}
-	}
-	reading.Go(func() { e.patrol(readers) })
+	var around sync.WaitGroup // what goes on beside the dispatcher
+	roster, leaveRoster := context.WithCancel(context.WithoutCancel(ctx))
+	defer leaveRoster()
+	around.Go(func() { e.roster.run(roster) })
+	around.Go(func() { e.patrol(reading) })
 
-	runCtx, cancelRuns := context.WithCancel(context.WithoutCancel(ctx))
+	runCtx, cancelRuns := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), leaseKey{}, e))
 	defer cancelRuns()
-	e.dispatch(ctx, runCtx)
+	e.dispatch(ctx, reading, runCtx)
 	stopReading()
-	e.drain(&reading, cancelRuns)
+	e.drain(&around, leaveRoster, cancelRuns)
+	e.roster.leave()
 	return nil
 }
 
+// tickEvery is how often the dispatcher looks after what has no event of its own.
+const tickEvery = time.Second
+
 // dispatch is the loop that owns the lanes.
-func (e *Engine) dispatch(ctx, runCtx context.Context) {
+func (e *Engine) dispatch(ctx, reading, runCtx context.Context) {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
+	ticks := time.NewTicker(tickEvery)
+	defer ticks.Stop()
 	for {
 		e.start(runCtx)
 		select {
@@ -226,25 +261,50 @@ func (e *Engine) dispatch(ctx, runCtx context.Context) {
 		case r := <-e.finished:
 			e.finish(r)
 		case w := <-e.wakes:
-			l := e.lane(w.target)
-			switch w.why {
-			case timerFired:
-				l.timer = false
-			case flagsAway:
-				l.away = true
-				l.cursor = map[string]uint64{}
-			}
-			e.pump(l)
+			e.wake(w)
 		case r := <-e.refilled:
 			e.finishRefill(r)
 		case w := <-e.waiting:
 			e.compare(w)
+		case s := <-e.roster.shares:
+			e.take(reading, s)
+		case g := <-e.closed:
+			e.readersClosed(reading, g)
+		case h := <-e.terminated:
+			if l := e.lanes[h.flag.Target]; l != nil {
+				l.lower(h, time.Now())
+			}
+		case removed := <-e.swept:
+			e.finishSweep(removed)
 		case now := <-beat.C:
 			e.renew(now)
+		case now := <-ticks.C:
+			e.tick(now)
+			e.sweep(now)
+			e.watchReaders(now)
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+func (e *Engine) wake(w wake) {
+	l := e.lanes[w.target]
+	if l == nil {
+		if e.groupOf(w.target).state != held {
+			return // another worker's
+		}
+		l = e.lane(w.target)
+	}
+	l.limits = e.opts.Limits(w.target).withDefaults()
+	switch w.why {
+	case timerFired:
+		l.timer = false
+	case flagsAway:
+		l.away = true
+		l.cursor = map[string]uint64{}
+	}
+	e.pump(l)
 }
 
 // lane gives the target's lane, with its limits as they are now.
@@ -252,6 +312,10 @@ func (e *Engine) lane(target string) *lane {
 	l := e.lanes[target]
 	if l == nil {
 		l = newLane(target)
+		l.group = e.groupOf(target)
+		if e.opts.Restore != nil {
+			l.breaker.restore(e.opts.Restore(target), time.Now(), e.opts.Pauses)
+		}
 		e.lanes[target] = l
 	}
 	l.limits = e.opts.Limits(target).withDefaults()
@@ -261,6 +325,12 @@ func (e *Engine) lane(target string) *lane {
 // accept puts a delivered flag into its lane, or hands it back.
 func (e *Engine) accept(h handle) {
 	now := time.Now()
+	g := e.groupOf(h.flag.Target)
+	g.expectBy = time.Time{}
+	if g.state != held {
+		e.nak(h, 0) // for the worker whose it is now
+		return
+	}
 	l := e.lane(h.flag.Target)
 	l.expected--
 	if it := l.items[h.flag.Key]; it != nil {
@@ -277,8 +347,9 @@ func (e *Engine) accept(h handle) {
 		e.nak(h, jitter(heldBack))
 		return
 	}
-	if f, ok := l.failing[h.flag.Key]; ok && f.seq >= h.flag.Seq && now.Before(f.until) {
-		e.nak(h, time.Until(f.until))
+	if now.Before(h.flag.Until) {
+		l.remember(h.flag.Key, failure{until: h.flag.Until, at: l.failing[h.flag.Key].at})
+		e.nak(h, time.Until(h.flag.Until))
 		return
 	}
 	probing := l.breaker.halfOpen(now) && len(l.items) == 0
@@ -321,7 +392,7 @@ func (e *Engine) pump(l *lane) {
 
 // start begins runs while there are workers and lanes that can run.
 func (e *Engine) start(ctx context.Context) {
-	for e.running < e.opts.Workers {
+	for e.running < e.opts.Workers && time.Now().Before(*e.lease.Load()) {
 		var l *lane
 		switch {
 		case len(e.express) > 0:
@@ -344,6 +415,7 @@ func (e *Engine) start(ctx context.Context) {
 			continue
 		}
 		l.running++
+		l.group.running++
 		e.running++
 		l.nextRun = now.Add(l.limits.Interval)
 		flags := make([]Flag, len(items))
@@ -412,9 +484,7 @@ func renewAll(handles []handle, now time.Time) {
 }
 
 // drain ends what is going on, within the grace period.
-func (e *Engine) drain(reading *sync.WaitGroup, cancelRuns func()) {
-	readersDone := make(chan struct{})
-	go func() { reading.Wait(); close(readersDone) }()
+func (e *Engine) drain(around *sync.WaitGroup, leaveRoster, cancelRuns context.CancelFunc) {
 	grace := time.AfterFunc(e.opts.Grace, cancelRuns)
 	defer grace.Stop()
 	for _, l := range e.lanes {
@@ -424,15 +494,27 @@ func (e *Engine) drain(reading *sync.WaitGroup, cancelRuns func()) {
 			}
 		}
 	}
-	for e.running > 0 || readersDone != nil {
+	for _, g := range e.groups {
+		g.stopReading()
+	}
+	ticks := time.NewTicker(tickEvery)
+	defer ticks.Stop()
+	for e.running > 0 || e.reading() {
 		select {
 		case h := <-e.deliveries:
 			e.nak(h, 0)
 		case <-e.refilled:
 		case <-e.waiting:
 		case <-e.wakes:
-		case <-readersDone:
-			readersDone = nil
+		case s := <-e.roster.shares:
+			e.lease.Store(&s.until) // for what still runs
+		case <-e.swept:
+			e.sweeping = false
+		case <-e.terminated:
+		case g := <-e.closed:
+			g.reading = false
+		case now := <-ticks.C:
+			e.tick(now)
 		case r := <-e.finished:
 			e.running--
 			e.settle(r)
@@ -441,12 +523,29 @@ func (e *Engine) drain(reading *sync.WaitGroup, cancelRuns func()) {
 			}
 		}
 	}
+	leaveRoster()
+	ended := make(chan struct{})
+	go func() { around.Wait(); close(ended) }()
+	for ended != nil || e.sweeping {
+		select {
+		case <-e.roster.shares:
+		case <-e.waiting:
+		case <-e.refilled:
+		case <-e.wakes:
+		case <-e.terminated:
+		case <-e.swept:
+			e.sweeping = false
+		case <-ended:
+			ended = nil
+		}
+	}
 	for len(e.deliveries) > 0 {
 		e.nak(<-e.deliveries, 0)
 	}
-	e.others.Wait()
 	// What was answered last is still in the client's buffer.
 	if err := e.js.Conn().FlushTimeout(time.Second); err != nil {
 		e.log.Warn().Err(err).Msg("last acknowledgements may be lost; their flags come again")
 	}
+	e.lastSweep()
+	e.others.Wait()
 }

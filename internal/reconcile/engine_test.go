@@ -307,11 +307,11 @@ func TestExpressFlagsOvertakeABacklog(t *testing.T) {
 // pending is how many flags of a class no reader has received.
 func pending(t *testing.T, js jetstream.JetStream, class string) (n uint64) {
 	t.Helper()
-	all, err := streams.FlagConsumers(t.Context(), js, "portal", class)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range all {
+	for group := range streams.Partitions {
+		c, err := streams.FlagConsumer(t.Context(), js, "portal", class, group)
+		if err != nil {
+			t.Fatal(err)
+		}
 		info, err := c.Info(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -471,13 +471,14 @@ func TestCountWaitingSeesEveryTarget(t *testing.T) {
 func TestTargetsCatchUpWithoutAPatrol(t *testing.T) {
 	js := loatest.NATS(t)
 	var mu sync.Mutex
-	failed := map[string]int{}
-	r := newTargets(func(target string, _ []reconcile.Flag) error {
+	failed, level := map[string]int{}, map[string]bool{}
+	r := newTargets(func(target string, flags []reconcile.Flag) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if failed[target]++; failed[target] <= 2 {
 			return reconcile.Down(errors.New("connection refused"), 0)
 		}
+		level[target+flags[0].Key] = true
 		return nil
 	})
 	e, _ := run(t, js, reconcile.Options{Reconciler: r, Pauses: reconcile.Pauses{ProbeFirst: time.Millisecond, ProbeMost: 10 * time.Millisecond}})
@@ -488,8 +489,13 @@ func TestTargetsCatchUpWithoutAPatrol(t *testing.T) {
 		e.Wake(target) // has it look for flags while it goes down
 		raise(t, js, "portal", streams.Express, target, keys(2)...)
 	}
-	allLowered(t, js)
+	loatest.Eventually(t, "all targets are level", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(level) == 40*2
+	})
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("took %s", took)
 	}
+	allLowered(t, js)
 }

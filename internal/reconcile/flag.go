@@ -1,11 +1,13 @@
 package reconcile
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,27 +29,49 @@ type Flag struct {
 	Seq uint64
 	// Raised is when the target fell behind, to the millisecond.
 	Raised time.Time
+	// Failures is how often the target refused this version, and Until when it is tried again. A
+	// flag raised anew has none: what failed before does not count for another version.
+	Failures int
+	Until    time.Time
 }
 
 func (f Flag) subject() string { return streams.FlagSubject(f.Class, f.Kind, f.Target, f.Key) }
 
+// body is "<seq> <raised, ms>", and " <failures> <until, ms>" if there were failures.
 func (f Flag) body() []byte {
-	return fmt.Appendf(nil, "%d %d", f.Seq, f.Raised.UnixMilli())
+	b := strconv.AppendUint(nil, f.Seq, 10)
+	b = strconv.AppendInt(append(b, ' '), f.Raised.UnixMilli(), 10)
+	if f.Failures > 0 {
+		b = strconv.AppendInt(append(b, ' '), int64(f.Failures), 10)
+		b = strconv.AppendInt(append(b, ' '), f.Until.UnixMilli(), 10)
+	}
+	return b
 }
 
 // parseFlag reads a kept flag. A body that is not ours reads as a flag of sequence 0: that a
 // flag is up is all that matters.
-func parseFlag(subject string, data []byte) (Flag, string, error) {
+func parseFlag(subject string, data []byte) (Flag, error) {
 	p, err := streams.ParseFlag(subject)
 	if err != nil {
-		return Flag{}, "", err
+		return Flag{}, err
 	}
 	f := Flag{Class: p.Class, Kind: p.Kind, Target: p.Target, Key: p.Key}
-	var ms int64
-	if _, err := fmt.Sscanf(string(data), "%d %d", &f.Seq, &ms); err == nil {
-		f.Raised = time.UnixMilli(ms)
+	var numbers [4]int64
+	for i, field := range bytes.Fields(data) {
+		if i == len(numbers) {
+			break
+		}
+		if numbers[i], err = strconv.ParseInt(string(field), 10, 64); err != nil {
+			return f, nil
+		}
 	}
-	return f, p.Partition, nil
+	if numbers[1] > 0 {
+		f.Seq, f.Raised = uint64(numbers[0]), time.UnixMilli(numbers[1])
+	}
+	if numbers[2] > 0 {
+		f.Failures, f.Until = int(numbers[2]), time.UnixMilli(numbers[3])
+	}
+	return f, nil
 }
 
 const (
@@ -84,6 +108,37 @@ func Raise(ctx context.Context, js jetstream.JetStream, flags []Flag) error {
 		}
 	}
 	return nil
+}
+
+// reraise raises flags again that are kept already, each in its place: one that has been raised by
+// another meanwhile is newer, and stays as it is.
+func reraise(ctx context.Context, js jetstream.JetStream, flags []storedFlag) error {
+	for batch := range slices.Chunk(flags, maxBatch) {
+		msgs := make([]*nats.Msg, len(batch))
+		for i, f := range batch {
+			msgs[i] = &nats.Msg{Subject: f.subject(), Data: f.body(), Header: nats.Header{
+				jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(f.seq, 10)},
+			}}
+		}
+		err := publishBatch(ctx, js, msgs)
+		if isConflict(err) && len(msgs) > 1 {
+			// One spoils it for all.
+			for _, m := range msgs {
+				if err = publishBatch(ctx, js, []*nats.Msg{m}); err != nil && !isConflict(err) {
+					break
+				}
+			}
+		}
+		if err != nil && !isConflict(err) {
+			return fmt.Errorf("raise %d flags again: %w", len(batch), err)
+		}
+	}
+	return nil
+}
+
+func isConflict(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
 
 func publishBatch(ctx context.Context, js jetstream.JetStream, batch []*nats.Msg) error {

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"maps"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,6 +12,7 @@ import (
 // nothing else touches it.
 type lane struct {
 	target string
+	group  *group
 	limits Limits
 	// items are the keys held, each queued or running, by key. express and normal are the
 	// queued ones, in order of arrival.
@@ -28,12 +28,10 @@ type lane struct {
 	ready   bool      // in the dispatcher's list of lanes that can run
 	// failing are keys that this target refused, until they are tried again.
 	failing map[string]failure
-	// lowered are the messages, by sequence in the stream, whose acknowledgement may still be on
-	// its way: they are in the stream, but do not wait. To raise their flags again would supersede
-	// them and void the acknowledgement, and a lane of many flags would never be empty. There are
-	// two generations of them, the first of which began at loweredSince.
-	lowered      [2]map[uint64]bool
-	loweredSince time.Time
+	// lowered are the messages, by sequence in the stream, that were acknowledged but not yet
+	// removed: they are in the stream, but do not wait. To raise their flags again would
+	// supersede them, and a lane of many flags would never be empty.
+	lowered map[uint64]removal
 	// lastSuccess tells a target that fails from a key that fails: see blamesKey.
 	lastSuccess time.Time
 
@@ -49,10 +47,9 @@ type lane struct {
 	expectedBy time.Time
 }
 
-// failure is the history of a key that this target refused.
+// failure says when this target refused a key last, and until when it is left alone. How often it
+// did is written into the flag.
 type failure struct {
-	count int
-	seq   uint64 // of the flag: a newer version is tried at once
 	until time.Time
 	at    time.Time
 }
@@ -68,6 +65,7 @@ type item struct {
 // handle is a message that this worker has to settle.
 type handle struct {
 	msg   jetstream.Msg
+	seq   uint64 // in the stream
 	flag  Flag
 	lease time.Time // the server gives the message to somebody else after this
 }
@@ -173,28 +171,10 @@ func (l *lane) runnable(now time.Time) (bool, time.Time) {
 	return true, time.Time{}
 }
 
-// acknowledging is how long an acknowledgement may be on its way, at least; at most twice that.
-// A server that syncs every write takes seconds for thousands.
-const acknowledging = 10 * time.Second
-
 // lower notes that a message was acknowledged.
 func (l *lane) lower(h handle, now time.Time) {
-	if now.Sub(l.loweredSince) > acknowledging {
-		l.lowered[1], l.lowered[0], l.loweredSince = l.lowered[0], map[uint64]bool{}, now
+	if l.lowered == nil {
+		l.lowered = map[uint64]removal{}
 	}
-	if meta, err := h.msg.Metadata(); err == nil {
-		l.lowered[0][meta.Sequence.Stream] = true
-	}
-}
-
-// onTheirWay is a copy of the messages that were acknowledged of late.
-func (l *lane) onTheirWay(now time.Time) map[uint64]bool {
-	all := map[uint64]bool{}
-	if now.Sub(l.loweredSince) <= 2*acknowledging {
-		maps.Copy(all, l.lowered[0])
-	}
-	if now.Sub(l.loweredSince) <= acknowledging {
-		maps.Copy(all, l.lowered[1])
-	}
-	return all
+	l.lowered[h.seq] = removal{class: h.flag.Class, at: now}
 }

@@ -14,20 +14,21 @@ import (
 const readerPause = time.Second
 
 // read passes the flags of one consumer to the dispatcher until ctx ends.
-func (e *Engine) read(ctx context.Context, c jetstream.Consumer, class string, index int) {
+func (e *Engine) read(ctx context.Context, class string, group int) {
 	for {
-		err := e.consume(ctx, c)
+		c, err := streams.FlagConsumer(ctx, e.js, e.opts.Kind, class, group)
+		if err == nil {
+			e.unpinOther(ctx, c)
+			err = e.consume(ctx, c)
+		}
 		if ctx.Err() != nil {
 			return
 		}
-		e.log.Warn().Err(err).Str("consumer", c.CachedInfo().Name).Msg("reader lost its consumer, opening it again")
+		e.log.Warn().Err(err).Str("class", class).Int("group", group).Msg("reader lost its consumer, opening it again")
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(jitter(readerPause)):
-		}
-		if all, err := streams.FlagConsumers(ctx, e.js, e.opts.Kind, class); err == nil {
-			c = all[index]
 		}
 	}
 }
@@ -36,14 +37,18 @@ func (e *Engine) read(ctx context.Context, c jetstream.Consumer, class string, i
 func (e *Engine) consume(ctx context.Context, c jetstream.Consumer) error {
 	var last error
 	cc, err := c.Consume(func(m jetstream.Msg) {
-		f, _, err := parseFlag(m.Subject(), m.Data())
+		f, err := parseFlag(m.Subject(), m.Data())
+		var meta *jetstream.MsgMetadata
+		if err == nil {
+			meta, err = m.Metadata()
+		}
 		if err != nil {
 			// Cannot be: the stream's transform makes the subject. Keep it, and say so.
 			e.log.Error().Err(err).Str("subject", m.Subject()).Msg("not a flag")
 			_ = m.NakWithDelay(handBack)
 			return
 		}
-		h := handle{msg: m, flag: f, lease: time.Now().Add(streams.FlagAckWait - leaseMargin)}
+		h := handle{msg: m, seq: meta.Sequence.Stream, flag: f, lease: time.Now().Add(streams.FlagAckWait - leaseMargin)}
 		select {
 		case e.deliveries <- h:
 		case <-ctx.Done():
@@ -75,6 +80,17 @@ func (e *Engine) consume(ctx context.Context, c jetstream.Consumer) error {
 
 // unpinTimeout bounds what a reader does to make place for the next one.
 const unpinTimeout = 2 * time.Second
+
+// unpinOther makes a former reader of the group give way, which has ended without a word, or drained
+// the group: the roster says that it is this worker's.
+func (e *Engine) unpinOther(ctx context.Context, c jetstream.Consumer) {
+	for _, g := range c.CachedInfo().PriorityGroups {
+		if g.PinnedClientID != "" {
+			e.unpin(c)
+			return
+		}
+	}
+}
 
 // unpin lets another reader have the consumer at once; without it, it would wait until the
 // server misses this one.

@@ -25,6 +25,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/loa-syndication/loa/internal/streams"
 )
 
 // Reconciler makes one target match the log.
@@ -43,6 +45,9 @@ type Reconciler interface {
 	//	any other         something of our own fails: tried again soon, without end
 	Reconcile(ctx context.Context, target string, flags []Flag) error
 }
+
+// classes of flags, the more urgent first.
+var classes = []string{streams.Express, streams.Normal}
 
 // Limits of one target. The zero value of a field means its default.
 type Limits struct {

@@ -13,6 +13,7 @@ func (e *Engine) finish(r run) {
 	l := r.lane
 	e.running--
 	l.running--
+	l.group.running--
 	l.limits = e.opts.Limits(l.target).withDefaults()
 	e.settle(r)
 	for _, it := range r.items {
@@ -22,12 +23,22 @@ func (e *Engine) finish(r run) {
 			continue
 		}
 		it.held, it.next = it.next, nil
+		if l.group.state != held {
+			delete(l.items, it.flag.Key)
+			e.nakAll(it.held, 0)
+			continue
+		}
 		if !l.breaker.closed() {
 			delete(l.items, it.flag.Key)
 			e.handBackAll(l, it.held)
 			continue
 		}
 		l.enqueue(it)
+	}
+	if l.group.state != held {
+		e.forget(l.target, l)
+		e.given(l.group)
+		return
 	}
 	e.pump(l)
 }
@@ -131,34 +142,45 @@ func (e *Engine) blamesKey(r run) bool {
 
 // failKey puts a key off, or sets it aside if it has been put off often enough.
 func (e *Engine) failKey(l *lane, it *item, err error) {
-	f := l.failing[it.flag.Key]
-	if f.seq < it.flag.Seq { // another version: what failed before does not count
-		f.count = 0
-	}
-	f.seq = it.flag.Seq
-	f.at = time.Now()
-	if f.count >= len(e.opts.Pauses.Key) || f.count == 0 && len(l.failing) >= maxFailing {
+	if it.flag.Failures >= len(e.opts.Pauses.Key) || it.flag.Failures == 0 && len(l.failing) >= maxFailing {
 		delete(l.failing, it.flag.Key)
 		e.setAside(it.held, err)
 		return
 	}
-	pause := jitter(e.opts.Pauses.Key[f.count])
-	f.count++
-	f.until = f.at.Add(pause)
-	l.remember(it.flag.Key, f)
-	e.log.Warn().Err(err).Str("target", l.target).Str("key", it.flag.Key).Int("attempt", f.count).
+	now := time.Now()
+	pause := jitter(e.opts.Pauses.Key[it.flag.Failures])
+	l.remember(it.flag.Key, failure{until: now.Add(pause), at: now})
+	e.log.Warn().Err(err).Str("target", l.target).Str("key", it.flag.Key).Int("attempt", it.flag.Failures+1).
 		Dur("next", pause).Msg("target refused, will be retried")
-	e.nakAll(it.held, pause)
+	putOff := make([]storedFlag, len(it.held))
+	for i, h := range it.held {
+		putOff[i] = storedFlag{h.flag, h.seq}
+		putOff[i].Failures, putOff[i].Until = it.flag.Failures+1, now.Add(pause)
+	}
+	handles := it.held
+	e.others.Go(func() {
+		// The count is kept in the flag, where a restart does not reset it.
+		ctx, cancel := context.WithTimeout(context.Background(), putOffTimeout)
+		defer cancel()
+		if err := reraise(ctx, e.js, putOff); err != nil {
+			e.log.Warn().Err(err).Str("target", l.target).Str("key", it.flag.Key).Msg("failure not counted")
+			e.nakAll(handles, pause)
+		}
+	})
 }
 
-// setAside makes dead letters of flags: written first, then taken out of the queue. Until both
-// are done the flag comes again.
+// putOffTimeout bounds the writing of a failure into its flag.
+const putOffTimeout = 20 * time.Second
+
+// setAside makes dead letters of flags: written first, then taken down. Until both are done the
+// flag comes again.
 func (e *Engine) setAside(held []handle, cause error) {
 	e.others.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), deadTimeout)
 		defer cancel()
 		for _, h := range held {
 			f := h.flag
+			f.Failures, f.Until = 0, time.Time{} // a retry begins anew
 			err := e.dead.Put(ctx, streams.DeadLetter{
 				Stage: f.Kind, Key: f.Target + "." + f.Key, Reason: cause.Error(),
 				Subject: f.subject(), Data: f.body(),
@@ -171,6 +193,10 @@ func (e *Engine) setAside(held []handle, cause error) {
 			e.log.Error().Err(cause).Str("target", f.Target).Str("key", f.Key).Msg("set aside as a dead letter")
 			e.metrics.dead.Inc()
 			_ = h.msg.TermWithReason("dead letter") // a lost one makes the dead letter twice
+			select {
+			case e.terminated <- h:
+			case <-e.stopped:
+			}
 		}
 	})
 }

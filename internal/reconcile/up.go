@@ -56,7 +56,7 @@ func askUp(ctx context.Context, js jetstream.JetStream, kind string, part []Pair
 		if err != nil {
 			return err
 		}
-		f, _, err := parseFlag(m.Subject, m.Data)
+		f, err := parseFlag(m.Subject, m.Data)
 		if err != nil {
 			return err
 		}

@@ -68,7 +68,7 @@ type storedFlag struct {
 func flagsOf(ctx context.Context, js jetstream.JetStream, class, kind, target string, after uint64, n int) func(func(storedFlag, error) bool) {
 	return func(yield func(storedFlag, error) bool) {
 		msgs, err := jetstreamext.GetBatch(ctx, js, streams.Flags, n, jetstreamext.GetBatchSeq(after+1),
-			jetstreamext.GetBatchSubject(streams.StoredFlags("*", class, kind, target)))
+			jetstreamext.GetBatchSubject(streams.FlagsOf(class, kind, target)))
 		if err != nil {
 			yield(storedFlag{}, fmt.Errorf("read the flags of %s %s: %w", kind, target, err))
 			return
@@ -79,7 +79,7 @@ func flagsOf(ctx context.Context, js jetstream.JetStream, class, kind, target st
 			}
 			var f Flag
 			if err == nil {
-				f, _, err = parseFlag(m.Subject, m.Data)
+				f, err = parseFlag(m.Subject, m.Data)
 			}
 			if err != nil {
 				yield(storedFlag{}, fmt.Errorf("read the flags of %s %s: %w", kind, target, err))
@@ -96,7 +96,7 @@ func flagsOf(ctx context.Context, js jetstream.JetStream, class, kind, target st
 type refill struct {
 	lane   *lane
 	raised int
-	known  map[uint64]bool   // messages not to raise again: held, or lowered of late (see lane)
+	known  map[uint64]bool   // messages not to raise again: held, or lowered
 	cursor map[string]uint64 // where to go on, by class; 0 after the end was reached
 	whole  bool              // the look began at the start and reached the end
 	err    error
@@ -121,7 +121,7 @@ const (
 // the consumer delivers them at once, whatever delay they were handed back with. Express ones
 // come first, then the oldest. A target that is to be probed gets one.
 func (e *Engine) refill(l *lane, now time.Time) {
-	if !l.away || l.refilling || l.limits.Paused || l.breaker.open(now) || l.running > 0 && !l.breaker.closed() {
+	if l.group.state != held || !l.away || l.refilling || l.limits.Paused || l.breaker.open(now) || l.running > 0 && !l.breaker.closed() {
 		return
 	}
 	held := len(l.items)
@@ -148,13 +148,14 @@ func (e *Engine) refill(l *lane, now time.Time) {
 	l.refilling = true
 	l.away = false // what is handed back from here on sets it again, and the look may miss it
 	l.expected = 0 // counts down from here, so that what comes before the look ends is not missed
-	r := refill{lane: l, known: l.onTheirWay(now), cursor: map[string]uint64{}, whole: true, classes: l.classes()}
+	r := refill{lane: l, known: make(map[uint64]bool, len(l.lowered)+len(l.items)), cursor: map[string]uint64{}, whole: true, classes: l.classes()}
+	for seq := range l.lowered {
+		r.known[seq] = true
+	}
 	// What the lane holds goes by message: the same key's flag of the other class may wait.
 	for _, it := range l.items {
 		for _, h := range slices.Concat(it.held, it.next) {
-			if meta, err := h.msg.Metadata(); err == nil {
-				r.known[meta.Sequence.Stream] = true
-			}
+			r.known[h.seq] = true
 		}
 	}
 	skip := map[string]bool{}
@@ -179,7 +180,8 @@ func (e *Engine) refill(l *lane, now time.Time) {
 
 // look finds up to n flags, past those held and the keys to skip, and raises them again.
 func (e *Engine) look(ctx context.Context, r *refill, n, held int, skip map[string]bool) error {
-	var found []Flag
+	now := time.Now()
+	var found []storedFlag
 	for _, class := range r.classes {
 		r.whole = r.whole && r.cursor[class] == 0
 		end := false
@@ -191,11 +193,11 @@ func (e *Engine) look(ctx context.Context, r *refill, n, held int, skip map[stri
 				}
 				read++
 				r.cursor[class] = f.seq
-				if r.known[f.seq] || skip[f.Key] {
+				if r.known[f.seq] || skip[f.Key] || now.Before(f.Until) {
 					continue
 				}
 				skip[f.Key] = true
-				if found = append(found, f.Flag); len(found) == n {
+				if found = append(found, f); len(found) == n {
 					break
 				}
 			}
@@ -208,7 +210,7 @@ func (e *Engine) look(ctx context.Context, r *refill, n, held int, skip map[stri
 		}
 	}
 	r.raised = len(found)
-	return Raise(ctx, e.js, found)
+	return reraise(ctx, e.js, found)
 }
 
 func (e *Engine) finishRefill(r refill) {
@@ -222,7 +224,14 @@ func (e *Engine) finishRefill(r refill) {
 		time.AfterFunc(jitter(refillPause), func() { e.send(wake{l.target, lookAgain}) })
 		return
 	}
+	if l.group.state != held {
+		e.forget(l.target, l)
+		return
+	}
 	l.cursor = r.cursor
+	if r.raised > 0 && l.group.expectBy.IsZero() {
+		l.group.expectBy = time.Now().Add(deliveredWithin)
+	}
 	e.metrics.refetched.Add(float64(r.raised))
 	if !r.whole || r.raised > 0 {
 		l.away = true
@@ -251,6 +260,9 @@ const (
 	// when a process is killed, and while a lane is busy a look may miss it.
 	patrolFirst = 2 * time.Second
 	patrolEvery = 30 * time.Second
+	// patrolShare keeps patrols from taking more than a hundredth of the time, however many flags
+	// there are to count.
+	patrolShare = 100
 	// patrolAge is how old a target's oldest flag must be, and patrolQuiet for how long nothing
 	// must have succeeded for it, to think any of them abandoned. In a burst, most flags are on
 	// their way to their lanes: raising them again would have half of the work done twice.
@@ -261,13 +273,19 @@ const (
 // patrol finds flags that nobody works on: those that an earlier process handed back before it
 // ended, and any that a consumer has lost sight of.
 func (e *Engine) patrol(ctx context.Context) {
-	for pause := patrolFirst; ; pause = min(2*pause, patrolEvery) {
+	var took time.Duration
+	for pause := patrolFirst; ; pause = max(min(2*pause, patrolEvery), patrolShare*took) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-e.patrolNow: // the former worker of a group may have handed flags back
+			pause = patrolFirst / 2
+			continue
 		case <-time.After(jitter(pause)):
 		}
+		began := time.Now()
 		waiting, err := CountWaiting(ctx, e.js, e.opts.Kind)
+		took = time.Since(began)
 		if err != nil {
 			if ctx.Err() == nil {
 				e.log.Warn().Err(err).Msg("patrol failed, will be repeated")
@@ -286,11 +304,14 @@ func (e *Engine) patrol(ctx context.Context) {
 func (e *Engine) compare(waiting map[string]Waiting) {
 	now := time.Now()
 	for target, w := range waiting {
+		if e.groupOf(target).state != held {
+			continue
+		}
 		l := e.lane(target)
 		if now.Sub(w.Oldest) < patrolAge || now.Sub(l.lastSuccess) < patrolQuiet {
 			continue // a later look will tell
 		}
-		if w.Flags > len(l.items) && !l.away {
+		if w.Flags > len(l.items)+len(l.lowered) && !l.away {
 			l.away = true
 			e.pump(l)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strconv"
 	"time"
@@ -45,9 +46,10 @@ const (
 	PriorityGroup = "loa"
 )
 
-// Kinds of target, with the number of consumers that each class of their flags is spread
-// over. Portals are many and slow, so every partition has its own reader.
-var kinds = map[string]int{"portal": Partitions, "feed": 4, "hub": 4}
+// groups are the kinds of target, with the number of groups of partitions that their flags are
+// read in: each group is read by one worker at a time, through one consumer for each class.
+// Portals are many and slow, so every partition is a group.
+var groups = map[string]int{"portal": Partitions, "feed": 4, "hub": 4}
 
 // Classes of flags: express ones overtake normal ones.
 const (
@@ -69,12 +71,15 @@ const DefaultEventsBytes = 8 << 30
 // Setup creates what is missing and updates what differs. It is safe to run from several
 // processes at once, and at every start.
 func Setup(ctx context.Context, js jetstream.JetStream, o Options) error {
+	if err := replaceOldFlags(ctx, js); err != nil {
+		return err
+	}
 	for _, cfg := range streamConfigs(o) {
 		if _, err := js.CreateOrUpdateStream(ctx, cfg); err != nil {
 			return fmt.Errorf("set up stream %s: %w", cfg.Name, err)
 		}
 	}
-	for _, name := range []string{PortalsBucket, FeedsBucket, MediaBucket, HubsBucket} {
+	for _, name := range []string{PortalsBucket, FeedsBucket, MediaBucket, HubsBucket, WorkersBucket} {
 		_, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
 			Bucket: name, History: 1, Replicas: max(o.Replicas, 1), MaxValueSize: 1 << 20,
 		})
@@ -110,7 +115,8 @@ func streamConfigs(o Options) []jetstream.StreamConfig {
 			Source:      flagPrefix + "*.*.*.>",
 			Destination: fmt.Sprintf("%s{{partition(%d,3)}}.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.>", storedFlags, Partitions),
 		},
-		Retention:          jetstream.WorkQueuePolicy,
+		// Not a work queue: there each acknowledgement is a tombstone, and with sync always an
+		// fsync, one at a time. The engine removes many lowered flags at once instead.
 		MaxMsgsPerSubject:  1,
 		AllowAtomicPublish: true,
 	}, {
@@ -156,37 +162,80 @@ func DueConsumer(ctx context.Context, js jetstream.JetStream) (jetstream.Consume
 
 // RouterConsumer gives out the log's new versions.
 func RouterConsumer(ctx context.Context, js jetstream.JetStream) (jetstream.Consumer, error) {
-	return consumer(ctx, js, Articles, jetstream.ConsumerConfig{Durable: "router", MaxAckPending: 2000})
+	return consumer(ctx, js, Articles, jetstream.ConsumerConfig{Durable: routerConsumer, MaxAckPending: 2000})
 }
 
-// FlagConsumers give out the flags of one kind and class, each those of some partitions. Every
-// one has a single reader at a time: pulls name the [PriorityGroup].
-func FlagConsumers(ctx context.Context, js jetstream.JetStream, kind, class string) ([]jetstream.Consumer, error) {
-	groups, ok := kinds[kind]
+// replaceOldFlags removes a FLAGS stream that an earlier version made as a work queue, which
+// cannot be changed into what it is now. The router is made to begin anew, and raises the flags of
+// all articles again; most of them find their targets level.
+func replaceOldFlags(ctx context.Context, js jetstream.JetStream) error {
+	old, err := js.Stream(ctx, Flags)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", Flags, err)
+	}
+	if old.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
+		return nil
+	}
+	err = js.DeleteConsumer(ctx, Articles, routerConsumer) // first: a crash after it costs work, no flag
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("have the router begin anew: %w", err)
+	}
+	if err := js.DeleteStream(ctx, Flags); err != nil {
+		return fmt.Errorf("replace stream %s: %w", Flags, err)
+	}
+	return nil
+}
+
+const routerConsumer = "router"
+
+// FlagGroups is how many groups the flags of a kind are read in.
+func FlagGroups(kind string) (int, error) {
+	n, ok := groups[kind]
 	if !ok {
-		return nil, fmt.Errorf("flags of unknown kind %q", kind)
+		return 0, fmt.Errorf("flags of unknown kind %q", kind)
 	}
-	var all []jetstream.Consumer
-	for g := range groups {
-		var filters []string
-		for p := g; p < Partitions; p += groups {
-			filters = append(filters, StoredFlags(strconv.Itoa(p), class, kind, "*"))
-		}
-		c, err := consumer(ctx, js, Flags, jetstream.ConsumerConfig{
-			Durable:        fmt.Sprintf("%s-%s-%d", kind, class, g),
-			FilterSubjects: filters,
-			AckWait:        FlagAckWait,
-			MaxAckPending:  -1,
-			PriorityPolicy: jetstream.PriorityPolicyPinned,
-			PriorityGroups: []string{PriorityGroup},
-			PinnedTTL:      pinnedTTL,
-		})
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, c)
+	return n, nil
+}
+
+// FlagGroup is the group in which the target's flags are.
+func FlagGroup(kind, target string) int { return partitionOf(target) % max(groups[kind], 1) }
+
+// partitionOf is what {{partition(…)}} of the stream's transform makes of the target.
+func partitionOf(target string) int {
+	h := fnv.New32a()
+	h.Write([]byte(target))
+	return int(h.Sum32() % Partitions)
+}
+
+// FlagFilters match the kept flags of one class in a group.
+func FlagFilters(kind, class string, group int) []string {
+	var filters []string
+	for p := group; p < Partitions; p += groups[kind] {
+		filters = append(filters, StoredFlags(strconv.Itoa(p), class, kind, "*"))
 	}
-	return all, nil
+	return filters
+}
+
+// FlagConsumerName names the consumer of a class in a group.
+func FlagConsumerName(kind, class string, group int) string {
+	return fmt.Sprintf("%s-%s-%d", kind, class, group)
+}
+
+// FlagConsumer gives out the flags of one class in a group. It has a single reader at a time:
+// pulls name the [PriorityGroup].
+func FlagConsumer(ctx context.Context, js jetstream.JetStream, kind, class string, group int) (jetstream.Consumer, error) {
+	return consumer(ctx, js, Flags, jetstream.ConsumerConfig{
+		Durable:        FlagConsumerName(kind, class, group),
+		FilterSubjects: FlagFilters(kind, class, group),
+		AckWait:        FlagAckWait,
+		MaxAckPending:  -1,
+		PriorityPolicy: jetstream.PriorityPolicyPinned,
+		PriorityGroups: []string{PriorityGroup},
+		PinnedTTL:      pinnedTTL,
+	})
 }
 
 // consumer creates or updates a durable pull consumer with the settings that all have in

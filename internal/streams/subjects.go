@@ -16,7 +16,6 @@ package streams
 
 import (
 	"fmt"
-	"hash/fnv"
 	"strconv"
 	"strings"
 
@@ -39,6 +38,7 @@ const (
 	FeedsBucket   = "feeds"   // each feed's index
 	MediaBucket   = "media"   // source address → stored picture
 	HubsBucket    = "hubs"    // what each WebSub hub was told last
+	WorkersBucket = "workers" // which worker reads which flags
 )
 
 const (
@@ -123,14 +123,17 @@ func FlagSubject(class, kind, target, key string) string {
 // StoredFlag is where one flag is kept. The partition is the one into which the stream's subject
 // transform puts the target: the FNV-1a hash of its token.
 func StoredFlag(class, kind, target, key string) string {
-	h := fnv.New32a()
-	h.Write([]byte(target))
-	return storedFlags + strconv.Itoa(int(h.Sum32()%Partitions)) + "." + class + "." + kind + "." + target + "." + key
+	return storedFlags + strconv.Itoa(partitionOf(target)) + "." + class + "." + kind + "." + target + "." + key
 }
 
 // StoredFlags matches kept flags; any of the parts may be "*".
 func StoredFlags(partition, class, kind, target string) string {
 	return storedFlags + partition + "." + class + "." + kind + "." + target + ".>"
+}
+
+// FlagsOf matches a target's kept flags; class may be "*".
+func FlagsOf(class, kind, target string) string {
+	return StoredFlags(strconv.Itoa(partitionOf(target)), class, kind, target)
 }
 
 // FlagParts are the tokens of a kept flag's subject.

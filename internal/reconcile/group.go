@@ -1,0 +1,171 @@
+package reconcile
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+// group is a part of the targets, whose flags one worker at a time works on. Owned by the
+// dispatcher.
+type group struct {
+	index int
+	state groupState
+	// stop ends the readers, which are there as long as reading is set.
+	stop    context.CancelFunc
+	reading bool
+	// running counts the runs under way; a group changes hands when there are none.
+	running int
+	// expectBy is when a flag that was raised again must have been delivered, if any is awaited:
+	// a reader that gets nothing by then has been forgotten by its consumer.
+	expectBy time.Time
+}
+
+type groupState int
+
+const (
+	away   groupState = iota // another's, or nobody's
+	held                     // this worker's
+	giving                   // being drained for another
+)
+
+func (g *group) stopReading() {
+	if g.stop != nil {
+		g.stop()
+		g.stop = nil
+	}
+}
+
+func (e *Engine) groupOf(target string) *group {
+	return e.groups[streams.FlagGroup(e.opts.Kind, target)]
+}
+
+func (e *Engine) reading() bool {
+	return slices.ContainsFunc(e.groups, func(g *group) bool { return g.reading })
+}
+
+// take brings the groups in line with what the roster says.
+func (e *Engine) take(ctx context.Context, s share) {
+	e.lease.Store(&s.until)
+	gained := false
+	for _, g := range e.groups {
+		if s.anew {
+			e.drop(g, away)
+		}
+		switch {
+		case slices.Contains(s.groups, g.index):
+			if g.state != held {
+				g.state = held
+				gained = true
+				e.openReaders(ctx, g)
+			}
+		case slices.Contains(s.giving, g.index):
+			if g.state == held {
+				e.drop(g, giving)
+			}
+			e.given(g)
+		default:
+			e.drop(g, away)
+		}
+	}
+	if gained {
+		select {
+		case e.patrolNow <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// drop ends all work on a group but the runs under way. What its lanes hold goes back.
+func (e *Engine) drop(g *group, to groupState) {
+	if g.state == away {
+		return
+	}
+	g.state = to
+	g.stopReading()
+	for target, l := range e.lanes {
+		if l.group != g {
+			continue
+		}
+		for key, it := range l.items {
+			if !it.running {
+				e.nakAll(it.held, 0)
+				delete(l.items, key)
+			}
+		}
+		l.express, l.normal = nil, nil
+		e.forget(target, l)
+	}
+}
+
+// forget lets go of a lane of a group that is not this worker's any more, once nothing is going on
+// in it.
+func (e *Engine) forget(target string, l *lane) {
+	if l.group.state != held && l.running == 0 && !l.refilling && len(l.lowered) == 0 {
+		delete(e.lanes, target)
+	}
+}
+
+// given tells the roster when a group is drained.
+func (e *Engine) given(g *group) {
+	if g.state == giving && g.running == 0 && !g.reading {
+		g.state = away
+		e.roster.gave <- g.index // has room for every group
+	}
+}
+
+// openReaders reads a group's flags, unless its former readers have yet to end.
+func (e *Engine) openReaders(ctx context.Context, g *group) {
+	if g.reading {
+		return // readersClosed does it
+	}
+	readers, stop := context.WithCancel(ctx)
+	g.stop, g.reading, g.expectBy = stop, true, time.Time{}
+	var both sync.WaitGroup
+	for _, class := range classes {
+		both.Go(func() { e.read(readers, class, g.index) })
+	}
+	e.others.Go(func() {
+		both.Wait()
+		stop()
+		e.closed <- g // has room for every group
+	})
+}
+
+func (e *Engine) readersClosed(ctx context.Context, g *group) {
+	g.reading = false
+	switch g.state {
+	case held: // it was lost and gained, or its readers were stalled
+		e.openReaders(ctx, g)
+	case giving:
+		e.given(g)
+	}
+}
+
+// deliveredWithin is how long the delivery of a flag that was just raised again may take, which is
+// a matter of milliseconds, before its reader is opened anew: consumers have been known to
+// stall (nats-server issues 7680 and 8500).
+const deliveredWithin = 30 * time.Second
+
+func (e *Engine) watchReaders(now time.Time) {
+	for _, g := range e.groups {
+		if g.state == held && g.stop != nil && !g.expectBy.IsZero() && now.After(g.expectBy) {
+			e.log.Warn().Int("group", g.index).Msg("reader gets nothing although flags wait, opening it again")
+			g.expectBy = time.Time{}
+			g.stopReading()
+		}
+	}
+}
+
+type leaseKey struct{}
+
+// Lapsed reports whether the run of this context may have been begun by another worker as well:
+// this process was stopped for a while, or has lost NATS. A reconciler asks it last thing
+// before an effect that it cannot take back. Outside a run the answer is no.
+func Lapsed(ctx context.Context) bool {
+	e, ok := ctx.Value(leaseKey{}).(*Engine)
+	return ok && !time.Now().Before(*e.lease.Load())
+}
