@@ -1,6 +1,9 @@
 package events
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Bulletin types: the "type" member of a [Bulletin].
 const (
@@ -60,6 +63,15 @@ type BulletinArticle struct {
 	// Image is the lead image, once it is stored.
 	Image *BulletinImage `json:"image,omitempty"`
 
+	// Body is the article's sanitised HTML with absolute addresses. It, Gallery and Attachments
+	// are there for portals whose content is "full".
+	Body string `json:"body,omitempty"`
+	// BodyOmitted says that Body, Gallery and Attachments are missing because the bulletin would
+	// have been larger than [MaxBulletinBytes]: the whole article is at URL.
+	BodyOmitted bool            `json:"body_omitted,omitzero"`
+	Gallery     []BulletinImage `json:"gallery,omitempty"`
+	Attachments []Attachment    `json:"attachments,omitempty"`
+
 	// Withdrawal is present when Status is [StatusWithdrawn]; Title and URL remain, the rest
 	// of the content does not.
 	Withdrawal *BulletinWithdrawal `json:"withdrawal,omitempty"`
@@ -90,6 +102,27 @@ type BulletinWithdrawal struct {
 	// RedirectURL is the replacement's address, if there is one.
 	RedirectURL string    `json:"redirect_url,omitempty"`
 	WithdrawnAt time.Time `json:"withdrawn_at"`
+}
+
+// NinjsBulletin is what a portal with the format "ninjs" receives: an envelope with what ninjs
+// has no place for, around the item.
+type NinjsBulletin struct {
+	Type      string       `json:"type"` // as in a [Bulletin]
+	Timestamp time.Time    `json:"timestamp"`
+	Data      NinjsArticle `json:"data"`
+}
+
+// NinjsArticle identifies an article and its version as [BulletinArticle] does.
+type NinjsArticle struct {
+	GUID       string              `json:"guid"`
+	Site       string              `json:"site"`
+	ID         string              `json:"id"`
+	Version    int64               `json:"version"`
+	Revision   int64               `json:"revision"`
+	Status     string              `json:"status"`
+	Withdrawal *BulletinWithdrawal `json:"withdrawal,omitempty"`
+	// Ninjs is an object of IPTC's ninjs 3.1, whose uri is GUID.
+	Ninjs json.RawMessage `json:"ninjs"`
 }
 
 // Newer reports whether a is a later state of its article than b.

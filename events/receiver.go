@@ -46,7 +46,8 @@ func (a BulletinArticle) identified() error {
 type deliveryKey struct{}
 
 // DeliveryID is the webhook-id of the bulletin that a function given to [Handler] handles: the
-// same each time that Loa repeats it. For an article of a digest its place follows: "msg_5d1f.0".
+// same each time that Loa repeats it. For an article of a digest of several its place follows:
+// "msg_5d1f.0".
 func DeliveryID(ctx context.Context) string {
 	id, _ := ctx.Value(deliveryKey{}).(string)
 	return id
@@ -63,6 +64,26 @@ func DeliveryID(ctx context.Context) string {
 // Other answers: 401 for a bad signature, 400 for a body that is no bulletin, 413 for one that is
 // larger than [MaxBulletinBytes], 405 for another method than POST.
 func Handler(v *Verifier, receive func(ctx context.Context, b Bulletin) error) http.Handler {
+	return HandlerFor(v, func(_ string, body []byte) ([]Bulletin, error) { return ParseBulletins(body) }, receive)
+}
+
+// ParseBulletins reads the body of a POST of the format "bulletin": one bulletin, or those that
+// a digest consists of.
+func ParseBulletins(body []byte) ([]Bulletin, error) {
+	b, err := ParseBulletin(body)
+	if err != nil {
+		return nil, err
+	}
+	if b.Type != BulletinDigest {
+		return []Bulletin{b}, nil
+	}
+	d, err := ParseDigest(body)
+	return d.Bulletins(), err
+}
+
+// HandlerFor is [Handler] for a portal that has chosen another format: parse reads a body of the
+// given Content-Type, whose signature is good.
+func HandlerFor(v *Verifier, parse func(contentType string, body []byte) ([]Bulletin, error), receive func(ctx context.Context, b Bulletin) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
@@ -83,22 +104,17 @@ func Handler(v *Verifier, receive func(ctx context.Context, b Bulletin) error) h
 			http.Error(w, err.Error(), http.StatusUnauthorized)
 			return
 		}
-		b, err := ParseBulletin(body)
-		bulletins := []Bulletin{b}
-		id := func(int) string { return r.Header.Get(HeaderID) }
-		if err == nil && b.Type == BulletinDigest {
-			var d Digest
-			d, err = ParseDigest(body)
-			bulletins = d.Bulletins()
-			id = func(i int) string { return fmt.Sprintf("%s.%d", r.Header.Get(HeaderID), i) }
-		}
+		bulletins, err := parse(r.Header.Get("Content-Type"), body)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
 		for i, b := range bulletins {
-			ctx := context.WithValue(r.Context(), deliveryKey{}, id(i))
-			if err := receive(ctx, b); err != nil {
+			id := r.Header.Get(HeaderID)
+			if len(bulletins) > 1 {
+				id = fmt.Sprintf("%s.%d", id, i)
+			}
+			if err := receive(context.WithValue(r.Context(), deliveryKey{}, id), b); err != nil {
 				http.Error(w, "the bulletin could not be kept", http.StatusInternalServerError)
 				return
 			}

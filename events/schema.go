@@ -32,6 +32,8 @@ const (
 	BulletinSchema = "bulletin.v1.json"
 	// DigestSchema describes a [Digest].
 	DigestSchema = "digest.v1.json"
+	// NinjsSchema describes a [NinjsBulletin]; its item only as "an object".
+	NinjsSchema = "ninjs.v1.json"
 )
 
 // Schemas are the contract's JSON Schemas (draft 2020-12), which refer to each other by file
@@ -55,7 +57,7 @@ var schemas = sync.OnceValue(func() map[string]*jsonschema.Schema {
 	c.AssertContent()
 	c.RegisterFormat(&jsonschema.Format{Name: "iri", Validate: onString(checkURL)})
 	c.RegisterFormat(&jsonschema.Format{Name: "date-time", Validate: onString(checkTime)})
-	names := []string{EventSchema, PublishedSchema, WithdrawnSchema, BulletinSchema, DigestSchema}
+	names := []string{EventSchema, PublishedSchema, WithdrawnSchema, BulletinSchema, DigestSchema, NinjsSchema}
 	for _, name := range names {
 		data, err := fs.ReadFile(Schemas(), name)
 		if err != nil {

@@ -24,6 +24,16 @@ const (
 	HeaderSignature = "webhook-signature"
 )
 
+// Content types of a bulletin, by the format that the portal's configuration names.
+const (
+	// JSONType is that of the formats "bulletin" and "ninjs", and of every ping and digest.
+	JSONType = "application/json"
+	// AtomEntryType and AtomDeletedType are those of the format "atom" (RFC 5023 §12.2, RFC 6721
+	// §6.1): an entry, and the tombstone of one that was withdrawn.
+	AtomEntryType   = "application/atom+xml;type=entry;charset=utf-8"
+	AtomDeletedType = "application/atomdeleted+xml;charset=utf-8"
+)
+
 const (
 	// Tolerance is how far a signature's time may lie from the receiver's clock: a recorded
 	// request cannot be played again after it.
