@@ -137,8 +137,17 @@ func configuredPortals(portals []config.Portal) []portal.Portal {
 	all := make([]portal.Portal, len(portals))
 	for i, p := range portals {
 		all[i] = portal.Portal{Name: p.Name, Title: p.Title, URL: p.URL,
-			Filter:   portal.Filter{Sites: p.Filter.Sites, Categories: p.Filter.Categories, Tags: p.Filter.Tags, Urgency: p.Filter.Urgency},
-			InFlight: p.InFlight, Rate: float64(p.Rate), Timeout: p.Timeout, Allow: p.Allow}
+			Format: p.Format, Content: p.Content,
+			Filter: portal.Filter{Sites: p.Filter.Sites, Categories: p.Filter.Categories, Tags: p.Filter.Tags,
+				Urgency: p.Filter.Urgency, Languages: p.Filter.Languages, Not: portal.Exclusion(p.Filter.Not)},
+			InFlight: p.InFlight, Rate: float64(p.Rate), Timeout: p.Timeout, Allow: p.Allow, CA: p.CA}
+		if p.Digest.At != "" {
+			d := portal.Digest(p.Digest)
+			all[i].Digest = &d
+		}
+		if c := p.ClientCertificate; c.Certificate != "" {
+			all[i].Certificate = &portal.Certificate{Chain: c.Certificate, Key: portal.Secret(c.Key.Reveal())}
+		}
 		for _, s := range p.Secrets {
 			all[i].Secrets = append(all[i].Secrets, portal.Secret(s.Reveal()))
 		}

@@ -67,6 +67,9 @@ type portalView struct {
 	Reason   string         `json:"reason,omitempty"`
 	Waiting  int            `json:"waiting"`
 	Oldest   *time.Time     `json:"oldest_waiting,omitempty"`
+	Format   string         `json:"format"`
+	Content  string         `json:"content"`
+	Digest   *portal.Digest `json:"digest,omitempty"`
 	Filter   portal.Filter  `json:"filter"`
 	InFlight int            `json:"in_flight"`
 	Rate     float64        `json:"rate,omitempty"`
@@ -93,7 +96,7 @@ func views(ctx context.Context, s *session, portals *portal.Registry) ([]portalV
 	states := portals.States()
 	var all []portalView
 	for _, p := range portals.All() {
-		v := portalView{Name: p.Name, Title: p.Title, URL: p.URL, State: "up", Filter: p.Filter, InFlight: p.InFlight, Rate: p.Rate,
+		v := portalView{Name: p.Name, Title: p.Title, URL: p.URL, State: "up", Format: p.Format, Content: p.Content, Digest: p.Digest, Filter: p.Filter, InFlight: p.InFlight, Rate: p.Rate,
 			Timeout: p.Timeout.String(), Allow: p.Allow, Created: p.Created, Changed: p.Changed,
 			Waiting: waiting[p.Name].Flags, Oldest: optional(waiting[p.Name].Oldest)}
 		for name := range p.Headers {
@@ -195,13 +198,29 @@ func (c *portalsShowCmd) Run(e *env) error {
 		for _, f := range []struct {
 			name   string
 			values []string
-		}{{"sites", v.Filter.Sites}, {"categories", v.Filter.Categories}, {"tags", v.Filter.Tags}} {
+		}{
+			{"sites", v.Filter.Sites}, {"categories", v.Filter.Categories}, {"tags", v.Filter.Tags}, {"languages", v.Filter.Languages},
+			{"not sites", v.Filter.Not.Sites}, {"not categories", v.Filter.Not.Categories}, {"not tags", v.Filter.Not.Tags},
+			{"not languages", v.Filter.Not.Languages},
+		} {
 			if len(f.values) > 0 {
 				e.printf("  %-9s %s\n", f.name, strings.Join(f.values, ", "))
 			}
 		}
 		if v.Filter.Urgency > 0 {
 			e.printf("  urgency   at most %d\n", v.Filter.Urgency)
+		}
+		e.printf("  format    %s", v.Format)
+		if v.Format == portal.FormatBulletin {
+			e.printf(", %s", v.Content)
+		}
+		e.printf("\n")
+		if d := v.Digest; d != nil {
+			e.printf("  digest    at %s (%s), at most %d articles", d.At, d.Zone, d.Most)
+			if d.Express {
+				e.printf(", urgent ones at once")
+			}
+			e.printf("\n")
 		}
 		e.printf("  changed   %s by %s\n", clock(v.Changed.At), v.Changed.By)
 		return nil
@@ -210,19 +229,38 @@ func (c *portalsShowCmd) Run(e *env) error {
 
 type portalsAddCmd struct {
 	client
-	Name       string         `arg:"" help:"A permanent name: a-z, 0-9 and hyphens."`
-	URL        string         `required:"" help:"Where bulletins are posted."`
-	Title      string         `help:"What people call it."`
-	SecretFile string         `type:"existingfile" placeholder:"FILE" help:"File with its secret (whsec_…); without it one is made, and printed once."`
-	Sites      []string       `placeholder:"SITE" help:"Only articles of these sites and of those under them."`
-	Categories []string       `placeholder:"ID" help:"Only articles of these categories."`
-	Tags       []string       `placeholder:"TAG" help:"Only articles with one of these tags."`
-	Urgency    int            `help:"Only articles at least as urgent as this (1 to 8; 1 is the most urgent)."`
-	InFlight   int            `help:"Bulletins under way at once (4)."`
-	Rate       float64        `help:"Bulletins a second (no limit)."`
-	Timeout    time.Duration  `help:"For one answer (15s)."`
-	Allow      []netip.Prefix `placeholder:"CIDR" help:"Private addresses that the portal may have, such as 10.1.2.0/24."`
-	From       string         `default:"now" help:"Which articles it gets: those published from now on, all there are, or those published since dd/mm/yyyy." placeholder:"now|all|DATE"`
+	Name       string   `arg:"" help:"A permanent name: a-z, 0-9 and hyphens."`
+	URL        string   `required:"" help:"Where bulletins are posted."`
+	Title      string   `help:"What people call it."`
+	SecretFile string   `type:"existingfile" placeholder:"FILE" help:"File with its secret (whsec_…); without it one is made, and printed once."`
+	Sites      []string `placeholder:"SITE" help:"Only articles of these sites and of those under them."`
+	Categories []string `placeholder:"ID" help:"Only articles of these categories."`
+	Tags       []string `placeholder:"TAG" help:"Only articles with one of these tags."`
+	Urgency    int      `help:"Only articles at least as urgent as this (1 to 8; 1 is the most urgent)."`
+	Languages  []string `placeholder:"TAG" help:"Only articles in one of these languages, such as vi."`
+
+	NotSites      []string `placeholder:"SITE" help:"Leave out the articles of these sites and of those under them."`
+	NotCategories []string `placeholder:"ID" help:"Leave out articles of these categories."`
+	NotTags       []string `placeholder:"TAG" help:"Leave out articles with one of these tags."`
+	NotLanguages  []string `placeholder:"TAG" help:"Leave out articles in one of these languages."`
+
+	Format  string `placeholder:"FORMAT" help:"What is sent: bulletin (the default), ninjs or atom."`
+	Content string `placeholder:"CONTENT" help:"What a bulletin holds: the summary (the default), or full, which is with the text."`
+
+	DigestAt      string `placeholder:"CRON" help:"Send one digest at set times instead of single bulletins: six fields, such as '0 0 7,16 * * *'."`
+	DigestZone    string `placeholder:"ZONE" help:"Time zone of --digest-at (Asia/Ho_Chi_Minh)."`
+	DigestMost    int    `placeholder:"N" help:"Articles in one digest (50)."`
+	DigestExpress bool   `help:"Send urgent articles, corrections and withdrawals at once, digest or not."`
+
+	Certificate string `type:"existingfile" placeholder:"FILE" help:"Certificate (PEM) to show to a portal that asks who calls; with --key."`
+	Key         string `type:"existingfile" placeholder:"FILE" help:"Key (PEM) of --certificate."`
+	CA          string `name:"ca" type:"existingfile" placeholder:"FILE" help:"Certificates (PEM) by one of which the portal's own is signed."`
+
+	InFlight int            `help:"Bulletins under way at once (4)."`
+	Rate     float64        `help:"Bulletins a second (no limit)."`
+	Timeout  time.Duration  `help:"For one answer (15s)."`
+	Allow    []netip.Prefix `placeholder:"CIDR" help:"Private addresses that the portal may have, such as 10.1.2.0/24."`
+	From     string         `default:"now" help:"Which articles it gets: those published from now on, all there are, or those published since dd/mm/yyyy." placeholder:"now|all|DATE"`
 }
 
 func (c *portalsAddCmd) Run(e *env) error {
@@ -236,7 +274,15 @@ func (c *portalsAddCmd) Run(e *env) error {
 			p = portal.Portal{Name: c.Name}
 		}
 		p.URL, p.Title = c.URL, c.Title
-		p.Filter = portal.Filter{Sites: c.Sites, Categories: c.Categories, Tags: c.Tags, Urgency: c.Urgency}
+		p.Filter = portal.Filter{Sites: c.Sites, Categories: c.Categories, Tags: c.Tags, Urgency: c.Urgency, Languages: c.Languages,
+			Not: portal.Exclusion{Sites: c.NotSites, Categories: c.NotCategories, Tags: c.NotTags, Languages: c.NotLanguages}}
+		p.Format, p.Content, p.Digest = c.Format, c.Content, nil
+		if c.DigestAt != "" {
+			p.Digest = &portal.Digest{At: c.DigestAt, Zone: c.DigestZone, Most: c.DigestMost, Express: c.DigestExpress}
+		}
+		if err := c.readTLS(&p); err != nil {
+			return err
+		}
 		p.InFlight, p.Rate, p.Timeout, p.Allow = c.InFlight, c.Rate, c.Timeout, c.Allow
 		if c.SecretFile != "" {
 			secret, err := os.ReadFile(c.SecretFile)
@@ -268,6 +314,27 @@ func (c *portalsAddCmd) Run(e *env) error {
 		e.printf("%d articles of the log are compared with it.\n", n)
 		return nil
 	})
+}
+
+// readTLS reads the files that the flags name.
+func (c *portalsAddCmd) readTLS(p *portal.Portal) error {
+	p.Certificate, p.CA = nil, ""
+	var pem [3]string
+	for i, name := range []string{c.Certificate, c.Key, c.CA} {
+		if name == "" {
+			continue
+		}
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		pem[i] = string(data)
+	}
+	if pem[0] != "" || pem[1] != "" {
+		p.Certificate = &portal.Certificate{Chain: pem[0], Key: portal.Secret(pem[1])}
+	}
+	p.CA = pem[2]
+	return nil
 }
 
 // parseFrom reads --from.

@@ -1,6 +1,9 @@
 package config
 
 import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -15,7 +18,9 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/cron"
 	"github.com/loa-syndication/loa/internal/outbound"
+	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/site"
 )
 
@@ -308,6 +313,20 @@ func (k *check) portal(path string, p *Portal) {
 		k.warn(path+".url", "bulletins go over plain http, which anybody on the way can read")
 	}
 	k.secrets(path, p)
+	if p.Format != "" {
+		k.oneOf(path+".format", p.Format, portal.Formats()...)
+	}
+	if p.Content != "" {
+		k.oneOf(path+".content", p.Content, portal.Contents()...)
+	}
+	if p.Content == portal.ContentFull && p.Format != "" && p.Format != portal.FormatBulletin {
+		k.fault(path+".content", "found full, expected none for the format "+p.Format+", which is always whole")
+	}
+	k.digest(path+".digest", p.Digest)
+	k.clientCertificate(path+".client_certificate", p.ClientCertificate)
+	if p.CA != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(p.CA)) {
+		k.fault(path+".ca", "expected a file with one certificate or several as PEM")
+	}
 	within(k, path+".in_flight", p.InFlight, 0, maxInFlight)
 	if p.Rate > maxRate {
 		k.fault(path+".rate", fmt.Sprintf("found %g/s, expected at most %g/s", float64(p.Rate), float64(maxRate)))
@@ -320,6 +339,35 @@ func (k *check) portal(path string, p *Portal) {
 			k.fault(at, "expected the name and value of an HTTP header")
 		} else if ours(name) {
 			k.fault(at, "this header is Loa's own")
+		}
+	}
+}
+
+func (k *check) digest(path string, d Digest) {
+	if d == (Digest{}) {
+		return
+	}
+	zone := cmp.Or(d.Zone, portal.DigestZoneDefault)
+	if _, err := cron.Zone(zone); err != nil {
+		k.found(path+".zone", d.Zone, "a time zone such as "+portal.DigestZoneDefault)
+		return
+	}
+	if _, err := cron.Parse(d.At, zone); err != nil {
+		k.found(path+".at", d.At, "six fields (second, minute, hour, day of the month, month, day of the week) such as 0 0 7,16 * * *")
+	}
+	within(k, path+".most", d.Most, 0, portal.MaxDigest)
+}
+
+func (k *check) clientCertificate(path string, c ClientCertificate) {
+	switch {
+	case c.CertificateFile == "" && c.KeyFile == "":
+	case c.CertificateFile == "":
+		k.found(path+".certificate", "", "the file that holds the certificate")
+	case c.KeyFile == "":
+		k.found(path+".key", "", "the file that holds the certificate's key")
+	case c.Certificate != "" && c.Key != "": // else it was reported when they were read
+		if _, err := tls.X509KeyPair([]byte(c.Certificate), []byte(c.Key.Reveal())); err != nil {
+			k.fault(path, "expected a certificate and its key as PEM: "+err.Error())
 		}
 	}
 }
@@ -351,19 +399,29 @@ func (k *check) secrets(path string, p *Portal) {
 }
 
 func (k *check) filter(path string, f Filter, sites []string) {
-	for i, id := range f.Sites {
+	k.criteria(path, f.Sites, f.Categories, f.Tags, f.Languages, sites)
+	k.criteria(path+".not", f.Not.Sites, f.Not.Categories, f.Not.Tags, f.Not.Languages, sites)
+	within(k, path+".urgency", f.Urgency, 0, leastUrgent)
+}
+
+func (k *check) criteria(path string, roots, categories, tags, languages, sites []string) {
+	for i, id := range roots {
 		if !slices.Contains(sites, id) {
 			k.fault(fmt.Sprintf("%s.sites[%d]", path, i), fmt.Sprintf("no site is called %s, %s", quote(id), suggest(id, sites)))
 		}
 	}
-	for key, words := range map[string][]string{"categories": f.Categories, "tags": f.Tags} {
+	for key, words := range map[string][]string{"categories": categories, "tags": tags} {
 		for i, w := range words {
 			if strings.TrimSpace(w) == "" {
 				k.found(fmt.Sprintf("%s.%s[%d]", path, key, i), "", "text")
 			}
 		}
 	}
-	within(k, path+".urgency", f.Urgency, 0, leastUrgent)
+	for i, l := range languages {
+		if !portal.IsLanguage(l) {
+			k.found(fmt.Sprintf("%s.languages[%d]", path, i), l, "a language's tag such as vi or en-GB")
+		}
+	}
 }
 
 func (k *check) listen(path, address string) bool {

@@ -143,6 +143,17 @@ type Portal struct {
 	// other. Bulletins are signed with each.
 	Secrets []Secret `yaml:"-"`
 	Filter  Filter   `yaml:"filter"`
+	// Format is bulletin, ninjs or atom, and Content summary or full; defaults of the sender
+	// when empty.
+	Format  string `yaml:"format"`
+	Content string `yaml:"content"`
+	// Digest gathers bulletins for set times; none when At is empty.
+	Digest Digest `yaml:"digest"`
+	// ClientCertificate is shown to a portal that asks who calls. CAFile holds the certificates,
+	// as PEM, by one of which the portal's own is signed.
+	ClientCertificate ClientCertificate `yaml:"client_certificate"`
+	CAFile            string            `yaml:"ca"`
+	CA                string            `yaml:"-"` // what CAFile holds
 	// InFlight is how many bulletins are under way at once, Rate how many begin in a second,
 	// Timeout how long one may take; each a default of the sender when 0.
 	InFlight int           `yaml:"in_flight"`
@@ -161,7 +172,33 @@ type Filter struct {
 	Categories []string `yaml:"categories"`
 	Tags       []string `yaml:"tags"`
 	// Urgency is the highest number, that is the least urgent, that is wanted; 0: any.
-	Urgency int `yaml:"urgency"`
+	Urgency   int       `yaml:"urgency"`
+	Languages []string  `yaml:"languages"`
+	Not       Exclusion `yaml:"not"`
+}
+
+// Exclusion leaves articles out that meet any of its conditions.
+type Exclusion struct {
+	Sites      []string `yaml:"sites"`
+	Categories []string `yaml:"categories"`
+	Tags       []string `yaml:"tags"`
+	Languages  []string `yaml:"languages"`
+}
+
+// Digest says when a portal is told of all that changed since the last time.
+type Digest struct {
+	At      string `yaml:"at"` // a cron expression of six fields
+	Zone    string `yaml:"zone"`
+	Most    int    `yaml:"most"`
+	Express bool   `yaml:"express"`
+}
+
+// ClientCertificate names two files of PEM.
+type ClientCertificate struct {
+	CertificateFile string `yaml:"certificate"`
+	KeyFile         string `yaml:"key"`
+	Certificate     string `yaml:"-"` // what the files hold
+	Key             Secret `yaml:"-"`
 }
 
 // Default is the configuration without a file: it wants only sites. [Config.Check] fills in

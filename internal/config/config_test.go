@@ -1,9 +1,15 @@
 package config_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -155,6 +161,15 @@ func TestFaultsNameTheirLine(t *testing.T) {
 		"secret file missing":   {head + "portals:\n  - name: cong\n    url: https://cong.example/\n    secret_file: none # here", "portals[0].secret_file", "no such file"},
 		"filter site":           {portal + "    filter:\n      sites: [anhoa] # here" + site, "portals[0].filter.sites[0]", `no site is called "anhoa", did you mean an-hoa?`},
 		"filter urgency":        {portal + "    filter: {urgency: 9} # here" + site, "portals[0].filter.urgency", "found 9, expected 0 to 8"},
+		"filter not site":       {portal + "    filter:\n      not:\n        sites: [anhoa] # here" + site, "portals[0].filter.not.sites[0]", "did you mean an-hoa?"},
+		"filter language":       {portal + "    filter: {languages: [tiếng Việt]} # here" + site, "portals[0].filter.languages[0]", "a language's tag"},
+		"format":                {portal + "    format: rss # here" + site, "portals[0].format", `found "rss"`},
+		"content":               {portal + "    content: whole # here" + site, "portals[0].content", `found "whole"`},
+		"content of a format":   {portal + "    format: atom\n    content: full # here" + site, "portals[0].content", "always whole"},
+		"digest times":          {portal + "    digest: {at: \"0 7 * * *\"} # here" + site, "portals[0].digest.at", "six fields"},
+		"digest zone":           {portal + "    digest: {at: \"0 0 7 * * *\", zone: Hà Nội} # here" + site, "portals[0].digest.zone", "a time zone"},
+		"digest most":           {portal + "    digest: {at: \"0 0 7 * * *\", most: 1000} # here" + site, "portals[0].digest.most", "found 1000"},
+		"ca missing":            {portal + "    ca: none # here" + site, "portals[0].ca", "no such file"},
 		"portal timeout":        {portal + "    timeout: 1h # here" + site, "portals[0].timeout", "found 1h0m0s"},
 		"header":                {portal + "    headers:\n      webhook-id: x # here" + site, "portals[0].headers.webhook-id", "Loa's own"},
 		"bad header":            {portal + "    headers:\n      \"a b\": x # here" + site, `portals[0].headers."a b"`, "an HTTP header"},
@@ -386,7 +401,9 @@ func TestEverySettingOfTheExampleIsRight(t *testing.T) {
 	// Where both the default and an example are there, the example stays.
 	full = regexp.MustCompile(`(?m)^ *(allow|hubs|portals): \[\].*\n`).ReplaceAllString(full, "")
 	path := write(t, "loa.yaml", full)
-	for name, content := range map[string]string{"nats.creds": "x", "s3.secret": "x", "portals/cong-thanh-pho.secret": events.NewSecret()} {
+	certificate, key := selfSigned(t)
+	for name, content := range map[string]string{"nats.creds": "x", "s3.secret": "x", "portals/cong-thanh-pho.secret": events.NewSecret(),
+		"portals/loa.pem": certificate, "portals/loa.key": key, "portals/ca.pem": certificate} {
 		name = filepath.Join(filepath.Dir(path), name)
 		os.MkdirAll(filepath.Dir(name), 0o700)
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
@@ -408,6 +425,26 @@ func TestEverySettingOfTheExampleIsRight(t *testing.T) {
 			t.Errorf("%s was not put to the test", key)
 		}
 	}
+}
+
+// selfSigned makes a certificate and its key, as PEM.
+func selfSigned(t *testing.T) (certificate, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})),
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
 func FuzzLoad(f *testing.F) {

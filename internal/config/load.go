@@ -19,8 +19,9 @@ import (
 const (
 	// maxFile bounds the file, in bytes: 10,000 portals have 2 MiB.
 	maxFile = 4 << 20
-	// maxSecretFile is in bytes: two webhook secrets have 200.
-	maxSecretFile = 4 << 10
+	// maxSecretFile is in bytes: two webhook secrets have 200, a certificate with those that signed
+	// it some thousands.
+	maxSecretFile = 64 << 10
 )
 
 // Overlay is what flags and environment say in the place of the file; nil where they say
@@ -153,7 +154,8 @@ func (c *Config) resolve(dir string, places map[string]Place) {
 		files = append(files, &c.DataDir)
 	}
 	for i := range c.Portals {
-		files = append(files, &c.Portals[i].SecretFile)
+		p := &c.Portals[i]
+		files = append(files, &p.SecretFile, &p.ClientCertificate.CertificateFile, &p.ClientCertificate.KeyFile, &p.CAFile)
 	}
 	for _, f := range files {
 		if *f != "" && !filepath.IsAbs(*f) {
@@ -175,6 +177,11 @@ func (k *check) readSecrets(o Overlay) {
 		for _, word := range strings.Fields(p.Secret.Reveal()) {
 			p.Secrets = append(p.Secrets, Secret(word))
 		}
+		path := fmt.Sprintf("portals[%d].", i)
+		cert := &p.ClientCertificate
+		cert.Certificate = k.file(path+"client_certificate.certificate", cert.CertificateFile, readPublic)
+		cert.Key = Secret(k.file(path+"client_certificate.key", cert.KeyFile, k.privateFile))
+		p.CA = k.file(path+"ca", p.CAFile, readPublic)
 	}
 	if f := c.NATS.CredentialsFile; f != "" {
 		if _, err := k.privateFile("nats.credentials_file", f); err != nil {
@@ -203,13 +210,31 @@ func (k *check) secret(path string, secret *Secret, file string, fromEnvironment
 	}
 }
 
-// privateFile reads a file that only its owner and group should be able to read.
-func (k *check) privateFile(path, name string) ([]byte, error) {
+// file gives what a file holds that a setting names; "" if it names none.
+func (k *check) file(path, name string, read func(path, name string) ([]byte, error)) string {
+	if name == "" {
+		return ""
+	}
+	data, err := read(path, name)
+	if err != nil {
+		k.fault(path, err.Error())
+	}
+	return string(data)
+}
+
+// readPublic reads a file that everybody may read.
+func readPublic(_, name string) ([]byte, error) {
 	data, err := readFile(name, maxSecretFile)
 	var cause *fs.PathError
 	if errors.As(err, &cause) {
 		return nil, fmt.Errorf("cannot read the file %s: %w", quote(name), cause.Err)
 	}
+	return data, err
+}
+
+// privateFile reads a file that only its owner and group should be able to read.
+func (k *check) privateFile(path, name string) ([]byte, error) {
+	data, err := readPublic(path, name)
 	if err != nil {
 		return nil, err
 	}

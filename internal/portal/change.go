@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
+	"reflect"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -164,10 +163,12 @@ func (r *Registry) apply(ctx context.Context, p Portal, by string) error {
 	return fmt.Errorf("apply portal %q: %w", p.Name, ErrConflict)
 }
 
-// same compares what a configuration file says of two portals.
+// same compares what a configuration file says of two portals: all that is stored, but the
+// record of when and by whom.
 func same(a, b Portal) bool {
-	return (a.Paused == nil) == (b.Paused == nil) && a.Title == b.Title && a.URL == b.URL && a.InFlight == b.InFlight && a.Rate == b.Rate && a.Timeout == b.Timeout &&
-		slices.Equal(a.Secrets, b.Secrets) && slices.Equal(a.Allow, b.Allow) && maps.Equal(a.Headers, b.Headers) &&
-		a.Filter.Urgency == b.Filter.Urgency && slices.Equal(a.Filter.Sites, b.Filter.Sites) &&
-		slices.Equal(a.Filter.Categories, b.Filter.Categories) && slices.Equal(a.Filter.Tags, b.Filter.Tags)
+	a.Created, a.Changed = b.Created, b.Changed
+	if a.Paused != nil && b.Paused != nil {
+		a.Paused = b.Paused
+	}
+	return reflect.DeepEqual(a.document(Secret.Reveal), b.document(Secret.Reveal))
 }

@@ -9,25 +9,32 @@ import (
 
 // document is a portal as JSON.
 type document struct {
-	Name     string            `json:"name"`
-	Title    string            `json:"title,omitempty"`
-	URL      string            `json:"url"`
-	Filter   Filter            `json:"filter"`
-	Secrets  []string          `json:"secrets"`
-	InFlight int               `json:"in_flight"`
-	Rate     float64           `json:"rate,omitempty"`
-	Timeout  string            `json:"timeout"`
-	Allow    []netip.Prefix    `json:"allow,omitempty"`
-	Headers  map[string]string `json:"headers,omitempty"`
-	Paused   *Pause            `json:"paused,omitempty"`
-	Created  time.Time         `json:"created"`
-	Changed  Change            `json:"changed"`
+	Name     string         `json:"name"`
+	Title    string         `json:"title,omitempty"`
+	URL      string         `json:"url"`
+	Format   string         `json:"format"`
+	Content  string         `json:"content"`
+	Digest   *Digest        `json:"digest,omitempty"`
+	Filter   Filter         `json:"filter"`
+	Secrets  []string       `json:"secrets"`
+	InFlight int            `json:"in_flight"`
+	Rate     float64        `json:"rate,omitempty"`
+	Timeout  string         `json:"timeout"`
+	Allow    []netip.Prefix `json:"allow,omitempty"`
+	// Certificate and its key are PEM, and so is CA.
+	Certificate string            `json:"certificate,omitempty"`
+	Key         string            `json:"certificate_key,omitempty"`
+	CA          string            `json:"ca,omitempty"`
+	Headers     map[string]string `json:"headers,omitempty"`
+	Paused      *Pause            `json:"paused,omitempty"`
+	Created     time.Time         `json:"created"`
+	Changed     Change            `json:"changed"`
 }
 
 func (p Portal) document(secret func(Secret) string) document {
 	d := document{
-		Name: p.Name, Title: p.Title, URL: p.URL, Filter: p.Filter, Secrets: make([]string, len(p.Secrets)),
-		InFlight: p.InFlight, Rate: p.Rate, Timeout: p.Timeout.String(), Allow: p.Allow,
+		Name: p.Name, Title: p.Title, URL: p.URL, Format: p.Format, Content: p.Content, Digest: p.Digest, Filter: p.Filter,
+		Secrets: make([]string, len(p.Secrets)), InFlight: p.InFlight, Rate: p.Rate, Timeout: p.Timeout.String(), Allow: p.Allow, CA: p.CA,
 		Paused: p.Paused, Created: p.Created, Changed: p.Changed,
 	}
 	for i, s := range p.Secrets {
@@ -38,6 +45,9 @@ func (p Portal) document(secret func(Secret) string) document {
 		for name, s := range p.Headers {
 			d.Headers[name] = secret(s)
 		}
+	}
+	if p.Certificate != nil {
+		d.Certificate, d.Key = p.Certificate.Chain, secret(p.Certificate.Key)
 	}
 	return d
 }
@@ -59,7 +69,8 @@ func decode(name string, data []byte) (Portal, error) {
 		return Portal{}, &InvalidError{Portal: name, Faults: fs}
 	}
 	p := Portal{
-		Name: d.Name, Title: d.Title, URL: d.URL, Filter: d.Filter, InFlight: d.InFlight, Rate: d.Rate, Allow: d.Allow,
+		Name: d.Name, Title: d.Title, URL: d.URL, Format: d.Format, Content: d.Content, Digest: d.Digest, Filter: d.Filter,
+		InFlight: d.InFlight, Rate: d.Rate, Allow: d.Allow, CA: d.CA,
 		Paused: d.Paused, Created: d.Created, Changed: d.Changed,
 	}
 	var err error
@@ -73,6 +84,9 @@ func decode(name string, data []byte) (Portal, error) {
 			p.Headers = make(map[string]Secret, len(d.Headers))
 		}
 		p.Headers[header] = Secret(s)
+	}
+	if d.Certificate != "" || d.Key != "" {
+		p.Certificate = &Certificate{Chain: d.Certificate, Key: Secret(d.Key)}
 	}
 	fs.check(p.Name == name, "name", show(p.Name), "that of its key, "+show(name))
 	fs.check(len(p.Secrets) > 0, "secrets", "none", "at least one")

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"slices"
+	"strings"
 
 	"golang.org/x/text/unicode/norm"
 
@@ -21,6 +22,18 @@ type Filter struct {
 	Tags []string `json:"tags,omitempty"`
 	// Urgency is the highest number, that is the least urgent, that passes; any when 0.
 	Urgency int `json:"urgency,omitempty"`
+	// Languages are tags (BCP 47), each with those under it: "vi" is met by "vi-VN" too.
+	Languages []string `json:"languages,omitempty"`
+	// Not excludes some of what the other criteria select.
+	Not Exclusion `json:"not,omitzero"`
+}
+
+// Exclusion names articles that a portal is not to show: those that meet any of its criteria.
+type Exclusion struct {
+	Sites      []string `json:"sites,omitempty"` // and those under them
+	Categories []string `json:"categories,omitempty"`
+	Tags       []string `json:"tags,omitempty"`
+	Languages  []string `json:"languages,omitempty"`
 }
 
 // Matches reports whether the filter selects the article as it is now. It looks at what the
@@ -40,21 +53,38 @@ func (f Filter) now(a *article.Article, ancestors []string) bool {
 	return f.site(a, ancestors) &&
 		(f.Urgency == 0 || a.Urgency <= f.Urgency) &&
 		(len(f.Tags) == 0 || meet(f.Tags, a.Tags)) &&
-		(len(f.Categories) == 0 || slices.ContainsFunc(a.Categories, func(c events.Category) bool {
-			return slices.Contains(f.Categories, c.ID)
-		}))
+		(len(f.Categories) == 0 || categorised(a, f.Categories)) &&
+		(len(f.Languages) == 0 || spoken(a.Language, f.Languages)) &&
+		!meet(f.Not.Tags, a.Tags) && !categorised(a, f.Not.Categories) && !spoken(a.Language, f.Not.Languages)
 }
 
+// ever leaves aside what a former version may have been without: the tags, categories and
+// languages that are excluded.
 func (f Filter) ever(a *article.Article, ancestors []string) bool {
 	return f.site(a, ancestors) &&
 		(f.Urgency == 0 || a.Ever.Urgency != 0 && a.Ever.Urgency <= f.Urgency) &&
 		(len(f.Tags) == 0 || meet(f.Tags, a.Ever.Tags)) &&
-		(len(f.Categories) == 0 || meet(f.Categories, a.Ever.Categories))
+		(len(f.Categories) == 0 || meet(f.Categories, a.Ever.Categories)) &&
+		(len(f.Languages) == 0 || slices.ContainsFunc(a.Ever.Languages, func(l string) bool { return spoken(l, f.Languages) }))
 }
 
 // site also knows an article whose site is not in the tree (any more) by its own id.
 func (f Filter) site(a *article.Article, ancestors []string) bool {
-	return len(f.Sites) == 0 || meet(f.Sites, ancestors) || slices.Contains(f.Sites, a.Site)
+	under := func(roots []string) bool { return meet(roots, ancestors) || slices.Contains(roots, a.Site) }
+	return (len(f.Sites) == 0 || under(f.Sites)) && !under(f.Not.Sites)
+}
+
+func categorised(a *article.Article, ids []string) bool {
+	return slices.ContainsFunc(a.Categories, func(c events.Category) bool { return slices.Contains(ids, c.ID) })
+}
+
+// spoken is basic filtering (RFC 4647 §3.3.1): a range is met by the same tag, and by a longer
+// one that goes on with a hyphen.
+func spoken(language string, ranges []string) bool {
+	return slices.ContainsFunc(ranges, func(r string) bool {
+		n := len(r)
+		return len(language) >= n && strings.EqualFold(language[:n], r) && (len(language) == n || language[n] == '-')
+	})
 }
 
 func meet(a, b []string) bool {
@@ -66,6 +96,9 @@ func (f Filter) canonical() Filter {
 	f.Sites = composed(f.Sites)
 	f.Categories = composed(f.Categories)
 	f.Tags = composed(f.Tags)
+	f.Not.Sites = composed(f.Not.Sites)
+	f.Not.Categories = composed(f.Not.Categories)
+	f.Not.Tags = composed(f.Not.Tags)
 	return f
 }
 

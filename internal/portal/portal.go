@@ -11,6 +11,8 @@
 package portal
 
 import (
+	"cmp"
+	"crypto/tls"
 	"net/netip"
 	"time"
 )
@@ -21,8 +23,15 @@ type Portal struct {
 	Name  string
 	Title string // for people
 	// URL is where bulletins are posted.
-	URL    string
-	Filter Filter
+	URL string
+	// Format is the form of what is posted; [FormatBulletin] when "".
+	Format string
+	// Content is what a bulletin says of an article; [ContentSummary] when "". The other formats
+	// are always whole.
+	Content string
+	Filter  Filter
+	// Digest gathers bulletins for set times; nil where each is sent at once.
+	Digest *Digest
 	// Secrets sign the bulletins, the newest first. There are two while one replaces the other.
 	Secrets []Secret
 	// InFlight is how many bulletins are sent at once; 4 when 0.
@@ -33,6 +42,11 @@ type Portal struct {
 	Timeout time.Duration
 	// Allow lists addresses that may be dialled although they are private.
 	Allow []netip.Prefix
+	// Certificate is shown to a portal whose server asks for one; nil for none.
+	Certificate *Certificate
+	// CA holds the certificates, as PEM, by one of which the portal's own has to be signed;
+	// those that the system trusts when "".
+	CA string
 	// Headers are sent with every bulletin. Their values are often credentials.
 	Headers map[string]Secret
 	// Paused is set while nothing is to be sent; what is due meanwhile waits.
@@ -44,6 +58,49 @@ type Portal struct {
 	// Revision is that of the stored entry; 0 for a portal that is not stored. A write succeeds
 	// only over the revision that was read.
 	Revision uint64
+}
+
+// Formats.
+const (
+	FormatBulletin = "bulletin" // Loa's own: see the package events
+	FormatNinjs    = "ninjs"    // ninjs 3.1 (IPTC)
+	FormatAtom     = "atom"     // an Atom entry (RFC 4287), or a tombstone (RFC 6721)
+)
+
+// Formats lists all of them, the default first.
+func Formats() []string { return []string{FormatBulletin, FormatNinjs, FormatAtom} }
+
+// What a bulletin says of an article.
+const (
+	ContentSummary = "summary"
+	ContentFull    = "full" // with the sanitised body
+)
+
+// Contents lists both, the default first.
+func Contents() []string { return []string{ContentSummary, ContentFull} }
+
+// Digest says when a portal wants to learn of everything that changed since the last time, in
+// one bulletin.
+type Digest struct {
+	// At are the times: a cron expression of six fields (see the package cron).
+	At string `json:"at"`
+	// Zone is the time zone of At; Asia/Ho_Chi_Minh when "".
+	Zone string `json:"zone"`
+	// Most is how many articles one digest holds; 50 when 0. The rest follow in another.
+	Most int `json:"most"`
+	// Express lets urgent articles, corrections and withdrawals go at once.
+	Express bool `json:"express,omitempty"`
+}
+
+// Certificate is what Loa shows to a server that asks who calls (TLS client certificate).
+type Certificate struct {
+	Chain string // PEM, Loa's own certificate first
+	Key   Secret // PEM
+}
+
+// pair is the certificate as TLS uses it.
+func (c Certificate) pair() (tls.Certificate, error) {
+	return tls.X509KeyPair([]byte(c.Chain), []byte(c.Key.Reveal()))
 }
 
 // Pause says since when, why and by whom a portal is paused.
@@ -65,6 +122,12 @@ const (
 	inFlightDefault = 4
 	// timeoutDefault is what receivers of webhooks commonly have to answer within.
 	timeoutDefault = 15 * time.Second
+	// DigestZoneDefault is that of Vietnam.
+	DigestZoneDefault = "Asia/Ho_Chi_Minh"
+	// digestMostDefault is what a person skims through; MaxDigest keeps the bulletin far below
+	// [events.MaxBulletinBytes], at 4 KB an article.
+	digestMostDefault = 50
+	MaxDigest         = 200
 	// MaxInFlight bounds what one portal takes of a worker.
 	MaxInFlight = 64
 	// MaxTimeout bounds how long a portal that hangs holds up a worker.
@@ -77,6 +140,14 @@ func (p Portal) withDefaults() Portal {
 	}
 	if p.Timeout == 0 {
 		p.Timeout = timeoutDefault
+	}
+	p.Format = cmp.Or(p.Format, FormatBulletin)
+	p.Content = cmp.Or(p.Content, ContentSummary)
+	if p.Digest != nil {
+		d := *p.Digest // the caller's stays as it is
+		d.Zone = cmp.Or(d.Zone, DigestZoneDefault)
+		d.Most = cmp.Or(d.Most, digestMostDefault)
+		p.Digest = &d
 	}
 	return p
 }

@@ -1,9 +1,11 @@
 package portal
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/cron"
 	"github.com/loa-syndication/loa/internal/outbound"
 	"github.com/loa-syndication/loa/internal/secret"
 	"github.com/loa-syndication/loa/internal/site"
@@ -27,8 +30,12 @@ const (
 	maxAllow    = 64          // prefixes
 	maxHeaders  = 32          // as in any sensible request
 	maxHeader   = 4 << 10     // bytes of one value; servers commonly take 8 KiB in all
+	maxPEM      = 64 << 10    // bytes of a certificate with those that signed it, and of the roots
 	minTimeout  = time.Second // what a portal across the country needs for a handshake
 )
+
+// languageForm is that of events.
+var languageForm = regexp.MustCompile(`^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$`)
 
 var nameForm = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 
@@ -88,30 +95,43 @@ func (p Portal) Validate(tree *site.Tree) error {
 		fs.check(prefix.IsValid(), fmt.Sprintf("allow[%d]", i), show(prefix.String()), "a prefix such as 10.20.0.0/16")
 	}
 	p.validateHeaders(&fs)
+	p.validateTLS(&fs)
+	fs.check(slices.Contains(Formats(), p.Format), "format", show(p.Format), "one of "+strings.Join(Formats(), ", "))
+	fs.check(slices.Contains(Contents(), p.Content), "content", show(p.Content), "one of "+strings.Join(Contents(), ", "))
+	fs.check(p.Content == ContentSummary || p.Format == FormatBulletin, "content", show(p.Content),
+		"none for the format "+p.Format+", which is always whole")
+	p.validateDigest(&fs)
 	if len(fs) == 0 {
 		return nil
 	}
 	return &InvalidError{Portal: p.Name, Faults: fs}
 }
 
+// IsLanguage reports whether s has the form of a language's tag (BCP 47).
+func IsLanguage(s string) bool { return languageForm.MatchString(s) }
+
 func (f Filter) validate(fs *faults, tree *site.Tree) {
 	for _, criterion := range []struct {
 		field string
 		words []string
-	}{{"filter.sites", f.Sites}, {"filter.categories", f.Categories}, {"filter.tags", f.Tags}} {
+	}{
+		{"filter.sites", f.Sites}, {"filter.categories", f.Categories}, {"filter.tags", f.Tags}, {"filter.languages", f.Languages},
+		{"filter.not.sites", f.Not.Sites}, {"filter.not.categories", f.Not.Categories}, {"filter.not.tags", f.Not.Tags},
+		{"filter.not.languages", f.Not.Languages},
+	} {
 		fs.check(len(criterion.words) <= maxCriteria, criterion.field, fmt.Sprintf("%d entries", len(criterion.words)),
 			fmt.Sprintf("at most %d", maxCriteria))
 		for i, w := range criterion.words {
 			fs.check(w != "" && utf8.RuneCountInString(w) <= maxWord && printable(w),
 				fmt.Sprintf("%s[%d]", criterion.field, i), show(w), fmt.Sprintf("1 to %d printable characters", maxWord))
+			switch {
+			case strings.HasSuffix(criterion.field, ".languages"):
+				fs.check(IsLanguage(w), fmt.Sprintf("%s[%d]", criterion.field, i), show(w), "a language's tag such as vi or en-GB (BCP 47)")
+			case strings.HasSuffix(criterion.field, ".sites") && tree != nil:
+				_, known := tree.Get(w)
+				fs.check(known, fmt.Sprintf("%s[%d]", criterion.field, i), show(w), "one of the sites: "+someOf(tree.Names()))
+			}
 		}
-	}
-	for i, s := range f.Sites {
-		if tree == nil {
-			break
-		}
-		_, known := tree.Get(s)
-		fs.check(known, fmt.Sprintf("filter.sites[%d]", i), show(s), "one of the sites: "+someOf(tree.Names()))
 	}
 	fs.check(f.Urgency >= 0 && f.Urgency <= 8, "filter.urgency", strconv.Itoa(f.Urgency), "1 (the most urgent) to 8, or 0 for any")
 }
@@ -126,6 +146,33 @@ func (p Portal) validateSecrets(fs *faults) {
 		}
 		fs.check(i == 0 || s != p.Secrets[0], field, "the first one again", "another secret")
 	}
+}
+
+func (p Portal) validateDigest(fs *faults) {
+	if p.Digest == nil {
+		return
+	}
+	if _, err := cron.Zone(p.Digest.Zone); err != nil {
+		fs.add("digest.zone", show(p.Digest.Zone), "a time zone such as Asia/Ho_Chi_Minh")
+	} else if _, err := cron.Parse(p.Digest.At, p.Digest.Zone); err != nil {
+		fs.add("digest.at", show(p.Digest.At)+" ("+err.Error()+")",
+			"six fields (second, minute, hour, day of the month, month, day of the week) such as 0 0 7,16 * * *")
+	}
+	fs.check(p.Digest.Most >= 1 && p.Digest.Most <= MaxDigest, "digest.most", strconv.Itoa(p.Digest.Most),
+		fmt.Sprintf("1 to %d articles", MaxDigest))
+}
+
+func (p Portal) validateTLS(fs *faults) {
+	if p.Certificate != nil {
+		size := len(p.Certificate.Chain) + len(p.Certificate.Key)
+		fs.check(size <= maxPEM, "client_certificate", fmt.Sprintf("%d bytes", size), fmt.Sprintf("at most %d", maxPEM))
+		if _, err := p.Certificate.pair(); err != nil {
+			fs.add("client_certificate", "a pair that cannot be used ("+err.Error()+")", "a certificate and its key, both as PEM")
+		}
+	}
+	fs.check(len(p.CA) <= maxPEM, "ca", fmt.Sprintf("%d bytes", len(p.CA)), fmt.Sprintf("at most %d", maxPEM))
+	fs.check(p.CA == "" || x509.NewCertPool().AppendCertsFromPEM([]byte(p.CA)), "ca", fmt.Sprintf("%d bytes", len(p.CA)),
+		"one certificate or several as PEM")
 }
 
 // reserved headers are made by Loa or by HTTP itself.
