@@ -231,7 +231,7 @@ const pictureRedirects = 3
 
 func (a *app) prepareFeeds(ctx context.Context) error {
 	e, err := reconcile.New(ctx, a.backbone.js, reconcile.Options{Kind: "feed", Reconciler: a.feeds, Limits: a.feeds.Limits,
-		Workers: feedWorkers, Grace: a.drain(), Log: a.log, Metrics: a.registry})
+		Workers: feedWorkers, Grace: a.drain(), Instance: a.instance(), Log: a.log, Metrics: a.registry})
 	if err != nil {
 		return err
 	}
@@ -240,7 +240,7 @@ func (a *app) prepareFeeds(ctx context.Context) error {
 		return nil
 	}
 	announcer, err := reconcile.New(ctx, a.backbone.js, reconcile.Options{Kind: hub.Kind, Reconciler: a.hub, Limits: a.hub.Limits,
-		Grace: a.drain(), Log: a.log, Metrics: a.registry})
+		Grace: a.drain(), Instance: a.instance(), Log: a.log, Metrics: a.registry})
 	if err != nil {
 		return err
 	}
@@ -278,7 +278,7 @@ func (a *app) prepareBulletins(ctx context.Context) error {
 	}
 	a.closers = append(a.closers, b.Close)
 	e, err := reconcile.New(ctx, a.backbone.js, reconcile.Options{Kind: "portal", Reconciler: b, Limits: b.Limits,
-		Workers: portalWorkers, Grace: a.drain(), OnState: b.OnState, Log: a.log, Metrics: a.registry})
+		Workers: portalWorkers, Grace: a.drain(), OnState: b.OnState, Restore: b.State, Instance: a.instance(), Log: a.log, Metrics: a.registry})
 	if err != nil {
 		return err
 	}
@@ -289,6 +289,15 @@ func (a *app) prepareBulletins(ctx context.Context) error {
 	})
 	a.workers = append(a.workers, worker{"bulletins", e.Run})
 	return nil
+}
+
+// instance names the one process that runs the embedded NATS server: another worker of that name
+// in the roster is one that was killed.
+func (a *app) instance() string {
+	if a.cfg.NATS.URL != "" {
+		return ""
+	}
+	return "embedded"
 }
 
 // drain is the part of the grace period that the workers have to finish what they began.

@@ -51,6 +51,13 @@ func (r *Registry) States() map[string]State {
 	return maps.Clone(r.states)
 }
 
+// State gives the state of one portal; the zero State for one that never failed.
+func (r *Registry) State(name string) State {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.states[name]
+}
+
 // saveStates writes the states that wait until there are none, or until the registry has been
 // closed for a while.
 func (r *Registry) saveStates() {

@@ -18,9 +18,18 @@ const requestTimeout = 10 * time.Second
 // the stream's API: direct gets may be answered by a replica that lags. [jetstream.ErrMsgNotFound]
 // if there is none.
 func Leader(ctx context.Context, js jetstream.JetStream, stream, subject string) (*jetstream.RawStreamMsg, error) {
+	return askLeader(ctx, js, stream, map[string]any{"last_by_subj": subject})
+}
+
+// leaderNext is Leader for the subject's first message from a sequence on.
+func leaderNext(ctx context.Context, js jetstream.JetStream, stream, subject string, seq uint64) (*jetstream.RawStreamMsg, error) {
+	return askLeader(ctx, js, stream, map[string]any{"seq": seq, "next_by_subj": subject})
+}
+
+func askLeader(ctx context.Context, js jetstream.JetStream, stream string, question map[string]any) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	req, err := json.Marshal(map[string]string{"last_by_subj": subject})
+	req, err := json.Marshal(question)
 	if err != nil {
 		return nil, err
 	}

@@ -87,6 +87,12 @@ func (l *Log) After(ctx context.Context, key Key, seq uint64) (Entry, error) {
 	return found(key, m, err)
 }
 
+// LatestAfter is After, answered by the stream's leader.
+func (l *Log) LatestAfter(ctx context.Context, key Key, seq uint64) (Entry, error) {
+	m, err := leaderNext(ctx, l.js, Articles, ArticleSubject(key), seq+1)
+	return found(key, m, err)
+}
+
 func found(key Key, m *jetstream.RawStreamMsg, err error) (Entry, error) {
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return Entry{}, fmt.Errorf("read article %s: %w", key, ErrNotFound)

@@ -55,6 +55,7 @@ type looks struct{ next *look }
 // look is a look at the log, whose outcome is there once done is closed.
 type look struct {
 	atLeast uint64
+	leader  bool // only it may answer
 	done    chan struct{}
 	found   *prepared
 	err     error
@@ -69,7 +70,15 @@ func newArticles(log *streams.Log, tree *site.Tree, base string) *articles {
 // one: a flag that is raised again, late, replaces a newer one together with its sequence. So
 // the log is asked each time, in one question for all who have it at the same time.
 func (as *articles) get(ctx context.Context, key streams.Key, atLeast uint64) (*prepared, error) {
-	l := as.join(key, atLeast)
+	return as.join(key, atLeast, false).wait(ctx)
+}
+
+// latest is get, answered by the stream's leader, which no replica is ahead of.
+func (as *articles) latest(ctx context.Context, key streams.Key) (*prepared, error) {
+	return as.join(key, 0, true).wait(ctx)
+}
+
+func (l *look) wait(ctx context.Context) (*prepared, error) {
 	select {
 	case <-l.done:
 		return l.found, l.err
@@ -79,7 +88,7 @@ func (as *articles) get(ctx context.Context, key streams.Key, atLeast uint64) (*
 }
 
 // join gives a look that has not begun.
-func (as *articles) join(key streams.Key, atLeast uint64) *look {
+func (as *articles) join(key streams.Key, atLeast uint64, leader bool) *look {
 	as.mu.Lock()
 	defer as.mu.Unlock()
 	ls := as.looks[key]
@@ -92,6 +101,7 @@ func (as *articles) join(key streams.Key, atLeast uint64) *look {
 		ls.next = &look{done: make(chan struct{})}
 	}
 	ls.next.atLeast = max(ls.next.atLeast, atLeast)
+	ls.next.leader = ls.next.leader || leader
 	return ls.next
 }
 
@@ -108,21 +118,27 @@ func (as *articles) lookWhileAsked(key streams.Key, ls *looks) {
 		as.mu.Unlock()
 		// It must not be called off when one of those who wait for it is; each read has a
 		// deadline of its own.
-		l.found, l.err = as.look(context.Background(), key, l.atLeast)
+		l.found, l.err = as.look(context.Background(), key, l.atLeast, l.leader)
 		close(l.done)
 	}
 }
 
-func (as *articles) look(ctx context.Context, key streams.Key, atLeast uint64) (*prepared, error) {
+func (as *articles) look(ctx context.Context, key streams.Key, atLeast uint64, leader bool) (*prepared, error) {
 	have := as.cached(key)
 	var e streams.Entry
 	var err error
-	if have != nil && have.seq >= atLeast {
-		e, err = as.log.After(ctx, key, have.seq)
-		if errors.Is(err, streams.ErrNotFound) {
+	switch {
+	case have != nil && have.seq >= atLeast:
+		after := as.log.After
+		if leader {
+			after = as.log.LatestAfter
+		}
+		if e, err = after(ctx, key, have.seq); errors.Is(err, streams.ErrNotFound) {
 			return have, nil
 		}
-	} else {
+	case leader:
+		e, err = as.log.Latest(ctx, key)
+	default:
 		e, err = as.log.Get(ctx, key, atLeast)
 	}
 	if err != nil {

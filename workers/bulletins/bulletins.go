@@ -99,6 +99,12 @@ func (w *Worker) OnState(name string, s reconcile.State) {
 	})
 }
 
+// State is how the portal fared when it was last seen, for [reconcile.Options].
+func (w *Worker) State(name string) reconcile.State {
+	s := w.opts.Portals.State(name)
+	return reconcile.State{Down: s.Down, Since: s.Since, Failures: s.Failures, Reason: s.Reason, NextProbe: s.NextProbe}
+}
+
 // Reconcile makes the portal hold the articles as they are now, if they concern it.
 func (w *Worker) Reconcile(ctx context.Context, name string, flags []reconcile.Flag) error {
 	p, ok := w.opts.Portals.Get(name)
@@ -134,10 +140,16 @@ func (w *Worker) level(ctx context.Context, p portal.Portal, key streams.Key, se
 	if err != nil {
 		return err
 	}
+	return w.bring(ctx, p, a, r)
+}
+
+// bring sends the portal the article, if by its receipt it does not hold it.
+func (w *Worker) bring(ctx context.Context, p portal.Portal, a *prepared, r portal.Receipt) error {
 	due := p.Due(a.Article, r, w.opts.Tree)
 	if !due && !r.Touched() {
 		// Nothing is to be sent because nothing was: that must be certain.
-		if r, _, err = w.opts.Receipts.Latest(ctx, p.Name, key); err != nil {
+		var err error
+		if r, _, err = w.opts.Receipts.Latest(ctx, p.Name, a.key); err != nil {
 			return err
 		}
 		due = p.Due(a.Article, r, w.opts.Tree)
@@ -175,6 +187,22 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 		if r, err = w.opts.Receipts.Put(ctx, r); err != nil {
 			return err
 		}
+		// Whoever took up a later version before this intent was there has found nothing to
+		// withdraw. So either they see the intent, or their version is seen here.
+		now, err := w.articles.latest(ctx, a.key)
+		if err != nil {
+			return err
+		}
+		if now.seq != a.seq {
+			r.MayHold, r.Attempts = article.Version{}, 0
+			if r, err = w.opts.Receipts.Put(ctx, r); err != nil {
+				return err
+			}
+			return w.bring(ctx, p, now, r)
+		}
+	}
+	if reconcile.Lapsed(ctx) {
+		return fmt.Errorf("portal %q, article %s: left to another worker: %w", p.Name, a.key, context.Canceled)
 	}
 
 	began := time.Now()

@@ -14,6 +14,7 @@ import (
 	"github.com/loa-syndication/loa/internal/receiver"
 	"github.com/loa-syndication/loa/internal/reconcile"
 	"github.com/loa-syndication/loa/internal/streams"
+	"github.com/loa-syndication/loa/workers/bulletins"
 )
 
 func TestTheIDOfABulletinStaysTheSameInEveryAttempt(t *testing.T) {
@@ -204,5 +205,36 @@ func TestAFlagOfAnOlderVersionBringsThatOfTheLog(t *testing.T) {
 		if h, _ := r.Get(guid("bai")); err != nil || h.Bulletin.Data.Version != v+1 {
 			t.Errorf("version %d, expected %d (%v)", h.Bulletin.Data.Version, v+1, err)
 		}
+	}
+}
+
+// A worker that was stopped between its look and its sending must not bring to a portal what
+// another has meanwhile found nothing to withdraw of.
+func TestAWorkerThatIsLateSendsNothingThatWasWithdrawn(t *testing.T) {
+	t.Parallel()
+	js := loatest.NATS(t)
+	late := stopped(t, js)
+	r := late.receive(t, portal.Portal{Name: "quan"}, receiver.Options{})
+	e, err := late.articles.Put(t.Context(), text("bai", 1), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = late.worker.LevelLate(t.Context(), "quan", streams.KeyOf("ward", "bai"), func() {
+		if _, err := late.articles.Put(t.Context(), withdrawal("bai", 2), e); err != nil {
+			t.Fatal(err)
+		}
+		flag := reconcile.Flag{Kind: bulletins.Kind, Class: streams.Express, Target: "quan", Key: string(streams.KeyOf("ward", "bai"))}
+		if err := late.worker.Reconcile(t.Context(), "quan", []reconcile.Flag{flag}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := r.Posts(); n != 0 {
+		t.Errorf("%d posts of an article that was withdrawn before any", n)
+	}
+	if rc := late.receipt(t, "quan", "bai"); rc.Touched() {
+		t.Errorf("the portal is said to hold it: %+v", rc)
 	}
 }
