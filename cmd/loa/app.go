@@ -305,7 +305,7 @@ func (a *app) drain() time.Duration { return a.cfg.Grace * 3 / 4 }
 
 func (a *app) prepareGateway(context.Context) (err error) {
 	a.gateway, err = gateway.New(gateway.Options{Objects: a.backbone.store, Articles: a.articles, Sites: a.sites, Feeds: a.feedList,
-		PublicURL: a.cfg.PublicURL, MediaURL: a.cfg.MediaURL, Hubs: a.cfg.Feeds.Hubs, Ready: a.ready,
+		PublicURL: a.cfg.PublicURL, MediaURL: a.cfg.MediaURL, MediaRedirect: a.cfg.Media.Redirect, Hubs: a.cfg.Feeds.Hubs, Ready: a.ready,
 		Gatherer: a.registry, Registerer: a.registry, Grace: a.drain(), Log: a.log})
 	return err
 }

@@ -161,6 +161,12 @@ func (k *check) general() {
 	} else {
 		k.base("media_url", &c.MediaURL)
 	}
+	if c.Media.Redirect != "" {
+		k.base("media.redirect", &c.Media.Redirect)
+		if c.Media.Redirect == c.PublicURL {
+			k.found("media.redirect", c.Media.Redirect, "another address than public_url, or readers are sent round in a circle")
+		}
+	}
 	if len(c.Roles) == 0 {
 		c.Roles = Roles()
 	}

@@ -110,8 +110,11 @@ type Limits struct {
 	EventsBytes Size `yaml:"events_bytes"`
 }
 
-// Media says from where pictures may be fetched.
+// Media says from where pictures may be fetched, and how they are served.
 type Media struct {
+	// Redirect is what object keys follow in the addresses to which the gateway sends who asks for
+	// pictures; empty: it serves them.
+	Redirect string `yaml:"redirect"`
 	// Allow lists private addresses of CMSs on an intranet.
 	Allow []netip.Prefix `yaml:"allow"`
 }

@@ -68,6 +68,7 @@ grace: 1m30s
 roles: [feeds, gateway]
 limits: {image_bytes: 1.5 MiB, image_pixels: 12M, events_bytes: 67108864}
 media:
+  redirect: https://cdn.anhoa.example
   allow: [10.1.0.0/16, 192.168.7.15, "fd00::/8"]
 nats:
 sites:
@@ -86,6 +87,7 @@ portals:
 	for what, ok := range map[string]bool{
 		"the slash after public_url": c.PublicURL == "https://loa.anhoa.example/",
 		"media_url":                  c.MediaURL == c.PublicURL,
+		"media.redirect":             c.Media.Redirect == "https://cdn.anhoa.example/",
 		"grace":                      c.Grace == 90*time.Second,
 		"roles":                      slices.Equal(c.Roles, []string{"feeds", "gateway"}),
 		"image_bytes":                c.Limits.ImageBytes == 3<<19,
@@ -129,6 +131,7 @@ func TestFaultsNameTheirLine(t *testing.T) {
 		"text":                  {head + "listen: [a] # here", "listen", "found a list, expected text"},
 		"empty list entry":      {head + "roles:\n  - # here\n  - feeds", "roles[0]", "found nothing"},
 		"network":               {head + "media:\n  allow: [10.1.2.3/16] # here", "media.allow[0]", "the first address of the range: 10.1.0.0/16"},
+		"redirect in a circle":  {head + "public_url: https://a.example/\nmedia:\n  redirect: https://a.example # here", "media.redirect", "another address than public_url"},
 		"rate":                  {portal + "    rate: fast # here" + head, "portals[0].rate", "expected a rate such as 20/s"},
 		"anchor":                {head + "data: &a b # here", "data", "expected plain YAML"},
 		"merge key":             {head + "<<: {data: b} # here", `"<<"`, "expected a plain key"},

@@ -5,8 +5,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
+
+	"github.com/loa-syndication/loa/internal/objects"
 )
 
 // BenchmarkFeed asks for a feed over loopback, and then a bare handler that writes the same
@@ -34,8 +38,8 @@ func BenchmarkFeed(b *testing.B) {
 			bare.Config.ReadHeaderTimeout, bare.Config.ReadTimeout, bare.Config.WriteTimeout = time.Minute, time.Minute, time.Minute
 			bare.Start()
 			defer bare.Close()
-			floor := conn(b, bare.Listener.Addr().String(), headers)
-			own := conn(b, g.addr, headers)
+			floor := conn(b, bare.Listener.Addr().String(), "/"+feedKey, headers)
+			own := conn(b, g.addr, "/"+feedKey, headers)
 			// In turns, so that what else the machine does concerns both.
 			var times [2]time.Duration
 			b.ReportAllocs()
@@ -55,12 +59,39 @@ func BenchmarkFeed(b *testing.B) {
 	}
 }
 
+// BenchmarkPicture asks for a hot rendition over loopback, and then a static file server that has
+// the same bytes in memory: "of-static" is the gateway's part of its requests per second.
+func BenchmarkPicture(b *testing.B) {
+	g := start(b)
+	body := strings.Repeat("0123456789abcdef", 60<<10/16) // a rendition of 640 pixels
+	path := "/media/" + hash + "/w640.jpg"
+	g.put(path[1:], body, objects.Meta{})
+	files := http.FileServerFS(fstest.MapFS{path[1:]: {Data: []byte(body), ModTime: time.Now().Add(-time.Hour)}})
+	bare := httptest.NewServer(files)
+	defer bare.Close()
+	floor := conn(b, bare.Listener.Addr().String(), path, nil)
+	own := conn(b, g.addr, path, nil)
+	var times [2]time.Duration
+	for b.Loop() { // in turns, as above
+		for i, ask := range []func() int{floor, own} {
+			began := time.Now()
+			if status := ask(); status != http.StatusOK {
+				b.Fatal(status)
+			}
+			times[i] += time.Since(began)
+		}
+	}
+	b.ReportMetric(float64(b.N)/times[0].Seconds(), "static/s")
+	b.ReportMetric(float64(b.N)/times[1].Seconds(), "gateway/s")
+	b.ReportMetric(float64(times[0])/float64(times[1]), "of-static")
+}
+
 // conn is one client with a connection of its own.
-func conn(b *testing.B, addr string, headers []string) func() int {
+func conn(b *testing.B, addr, path string, headers []string) func() int {
 	transport := &http.Transport{DisableCompression: true, DialContext: (&net.Dialer{}).DialContext}
 	b.Cleanup(transport.CloseIdleConnections)
 	return func() int {
-		req, err := http.NewRequest(http.MethodGet, "http://"+addr+"/"+feedKey, nil)
+		req, err := http.NewRequest(http.MethodGet, "http://"+addr+path, nil)
 		if err != nil {
 			b.Fatal(err)
 		}

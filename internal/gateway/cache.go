@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// cacheBytes bounds what the cache holds, both variants counted: some 2,000 feeds of 50
+	// cacheBytes bounds what the cache of feeds holds, both variants counted: some 2,000 feeds of 50
 	// summaries, or 200 with full bodies.
 	cacheBytes = 64 << 20
 	// entryBytes is what an entry costs beside its bodies; what does not exist costs as much.
@@ -22,7 +22,7 @@ const (
 	// maxFeed is the largest object, in bytes, that is taken for a feed: 50 entries of 512 KiB,
 	// and what quoting adds.
 	maxFeed = 64 << 20
-	// freshFor is how long an entry is served without asking whether it is still right: a
+	// freshFor is how long a feed is served without asking whether it is still right: a
 	// reader learns of a change within it.
 	freshFor = time.Second
 	// staleFor is how long an entry is served while the store cannot be asked. The store's being
@@ -32,22 +32,34 @@ const (
 	// without it; pause is then the time to the next attempt.
 	staleWait = 2 * time.Second
 	pause     = 3 * time.Second
-	// loadTimeout bounds loading a feed that is not in the cache.
+	// loadTimeout bounds loading an object that is not in the cache.
 	loadTimeout = 20 * time.Second
 )
 
-// errNoFeed says that there is no such feed.
-var errNoFeed = errors.New("no such feed")
+// errAbsent says that there is no such object.
+var errAbsent = errors.New("no such object")
 
-// feedCache holds the feeds that were asked for last, each right within freshFor.
-type feedCache struct {
+// cacheOptions are what tells one cache from another.
+type cacheOptions struct {
+	// what is held, for the log: "feeds".
+	what string
+	make func(objects.Object) *version
+	// limit is on the bytes of all, most on those of one object: larger ones are not loaded, and
+	// give [objects.ErrTooLarge].
+	limit, most int64
+	// fresh is how long an entry is served without asking whether it is still right. That there is
+	// no such object is asked again after freshFor.
+	fresh time.Duration
+}
+
+// cache holds the objects that were asked for last, each right within a time.
+type cache struct {
+	cacheOptions
 	objects Objects
-	make    func(objects.Object) *version
-	metrics *metrics
+	metrics cacheMetrics
 	log     zerolog.Logger
-	limit   int64 // bytes; a field for tests
 
-	// flights has one question under way for a feed, whoever waits for its answer.
+	// flights has one question under way for an object, whoever waits for its answer.
 	flights singleflight.Group
 
 	mu      sync.Mutex // guards all below, entries included
@@ -74,13 +86,13 @@ func (e *entry) size() int64 {
 	return entryBytes + e.v.size()
 }
 
-func newFeedCache(o Objects, mk func(objects.Object) *version, m *metrics, log zerolog.Logger) *feedCache {
-	return &feedCache{objects: o, make: mk, metrics: m, log: log, limit: cacheBytes, entries: make(map[string]*list.Element)}
+func newCache(o Objects, m cacheMetrics, log zerolog.Logger, options cacheOptions) *cache {
+	return &cache{cacheOptions: options, objects: o, metrics: m, log: log, entries: make(map[string]*list.Element)}
 }
 
-// get gives the feed, and how long ago it was known to be right if that is longer than it
-// should be. The error is [errNoFeed] or the store's.
-func (c *feedCache) get(ctx context.Context, key string) (v *version, stale time.Duration, err error) {
+// get gives the object, and how long ago it was known to be right if that is longer than it
+// should be. The error is [errAbsent] or the store's.
+func (c *cache) get(ctx context.Context, key string) (v *version, stale time.Duration, err error) {
 	if e, ok := c.lookup(key); ok && time.Now().Before(e.until) {
 		return c.answer(e, "hit")
 	}
@@ -98,21 +110,21 @@ func (c *feedCache) get(ctx context.Context, key string) (v *version, stale time
 	}
 }
 
-func (c *feedCache) answer(e entry, outcome string) (*version, time.Duration, error) {
+func (c *cache) answer(e entry, outcome string) (*version, time.Duration, error) {
 	stale := time.Since(e.confirmed)
 	switch {
 	case e.v == nil:
-		c.metrics.cache.WithLabelValues("missing").Inc()
-		return nil, 0, errNoFeed
-	case outcome == "stale" || stale > freshFor+staleWait:
-		c.metrics.cache.WithLabelValues("stale").Inc()
+		c.metrics.outcomes.WithLabelValues("missing").Inc()
+		return nil, 0, errAbsent
+	case outcome == "stale" || stale > c.fresh+staleWait:
+		c.metrics.outcomes.WithLabelValues("stale").Inc()
 		return e.v, stale, nil
 	}
-	c.metrics.cache.WithLabelValues(outcome).Inc()
+	c.metrics.outcomes.WithLabelValues(outcome).Inc()
 	return e.v, 0, nil
 }
 
-func (c *feedCache) lookup(key string) (entry, bool) {
+func (c *cache) lookup(key string) (entry, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	el, ok := c.entries[key]
@@ -129,7 +141,7 @@ type refreshed struct {
 }
 
 // refresh asks the store about the object, and loads it if it is another one than is held.
-func (c *feedCache) refresh(key string) (refreshed, error) {
+func (c *cache) refresh(key string) (refreshed, error) {
 	old, have := c.lookup(key)
 	now := time.Now()
 	if have && now.Before(old.until) { // somebody was faster
@@ -143,7 +155,7 @@ func (c *feedCache) refresh(key string) (refreshed, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 
-	next := entry{key: key, confirmed: now, until: now.Add(freshFor)}
+	next := entry{key: key, confirmed: now, until: now.Add(c.fresh)}
 	var err error
 	outcome := "loaded"
 	if have {
@@ -158,22 +170,27 @@ func (c *feedCache) refresh(key string) (refreshed, error) {
 	switch {
 	case err == nil, errors.Is(err, objects.ErrNotFound):
 		c.back()
+		if next.v == nil {
+			next.until = now.Add(freshFor)
+		}
 		c.put(next)
 		return refreshed{next, outcome}, nil
+	case errors.Is(err, objects.ErrTooLarge):
+		return refreshed{}, err
 	case have:
 		c.lost(err)
 		old.until = time.Now().Add(pause)
 		c.put(old)
 		return refreshed{old, "stale"}, nil
 	}
-	c.metrics.cache.WithLabelValues("failed").Inc()
+	c.metrics.outcomes.WithLabelValues("failed").Inc()
 	return refreshed{}, err
 }
 
 // load reads the object. One of the same content as before keeps the time at which that was
 // first seen: Last-Modified moves with the content alone.
-func (c *feedCache) load(ctx context.Context, key string, old *version) (*version, error) {
-	o, err := c.objects.Get(ctx, key, maxFeed)
+func (c *cache) load(ctx context.Context, key string, old *version) (*version, error) {
+	o, err := c.objects.Get(ctx, key, c.most)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +202,7 @@ func (c *feedCache) load(ctx context.Context, key string, old *version) (*versio
 }
 
 // put makes the entry the one that was asked for last, and drops others until all fit.
-func (c *feedCache) put(e entry) {
+func (c *cache) put(e entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if el, ok := c.entries[e.key]; ok {
@@ -196,31 +213,31 @@ func (c *feedCache) put(e entry) {
 	for c.bytes > c.limit {
 		c.remove(c.order.Back())
 	}
-	c.metrics.cached.Set(float64(c.bytes))
+	c.metrics.bytes.Set(float64(c.bytes))
 }
 
 // remove is called with mu held.
-func (c *feedCache) remove(el *list.Element) {
+func (c *cache) remove(el *list.Element) {
 	e := c.order.Remove(el).(*entry)
 	delete(c.entries, e.key)
 	c.bytes -= e.size()
 }
 
 // lost and back log the store's going and coming once, not for every request.
-func (c *feedCache) lost(err error) {
+func (c *cache) lost(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.away {
-		c.log.Warn().Err(err).Dur("at_most", staleFor).Msg("object store away: feeds are served as they were")
+		c.log.Warn().Err(err).Dur("at_most", staleFor).Msg("object store away: " + c.what + " are served as they were")
 	}
 	c.away = true
 }
 
-func (c *feedCache) back() {
+func (c *cache) back() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.away {
-		c.log.Info().Msg("object store back")
+		c.log.Info().Str("for", c.what).Msg("object store back")
 	}
 	c.away = false
 }

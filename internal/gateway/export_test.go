@@ -13,6 +13,8 @@ const (
 	Settled   = settled
 	FreshFor  = freshFor
 	MaxHeader = maxHeader
+
+	MediaMost = mediaMost
 )
 
 // Server is the server that Serve runs.
@@ -26,4 +28,12 @@ func (g *Gateway) Cached() (bytes int64, feeds int) {
 	g.feeds.mu.Lock()
 	defer g.feeds.mu.Unlock()
 	return g.feeds.bytes, len(g.feeds.entries)
+}
+
+// LimitPictures is LimitCache for pictures, CachedPictures Cached.
+func (g *Gateway) LimitPictures(bytes int64) { g.media.limit = bytes }
+func (g *Gateway) CachedPictures() (bytes int64, pictures int) {
+	g.media.mu.Lock()
+	defer g.media.mu.Unlock()
+	return g.media.bytes, len(g.media.entries)
 }

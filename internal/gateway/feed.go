@@ -35,7 +35,7 @@ func (g *Gateway) serveFeed(w http.ResponseWriter, r *http.Request) {
 	}
 	v, stale, err := g.feeds.get(r.Context(), r.URL.Path[1:])
 	switch {
-	case errors.Is(err, errNoFeed):
+	case errors.Is(err, errAbsent):
 		g.problem(w, r, http.StatusNotFound, "There is no such feed.")
 		return
 	case err != nil:

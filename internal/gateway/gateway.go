@@ -1,12 +1,14 @@
 // Package gateway serves what Loa makes to readers over HTTP.
 //
 //	/feeds/<feed>/feed.rss|atom|json    feeds, from the object store through a small cache
-//	/media/<sha256>/<file>              pictures, from the object store
+//	/media/<sha256>/<file>              pictures, from the object store through a small cache, or
+//	                                    by redirection; 410 once they are erased
+//	/media/<sha256>/w640                the same without an ending: WebP or JPEG, as readers take it
 //	/articles/<site>/<id>               an article as JSON, from the log; 410 once it is withdrawn
 //	/                                   a page that lists sites and their feeds
 //	/healthz  /readyz  /metrics         for those who run it
 //
-// It only reads, and holds no state but the cache; any number of gateways may run, and a CDN or
+// It only reads, and holds no state but the caches; any number of gateways may run, and a CDN or
 // proxy may stand before them. Whoever asks is a stranger: requests are limited in time, size
 // and number, paths that are not exactly of the form above are unknown, and no header of a
 // request ever gets into an address, all of which are made from the configured public one.
@@ -98,6 +100,11 @@ type Options struct {
 	// PublicURL is how the world reaches the gateway; MediaURL is what object keys follow in
 	// the addresses of pictures, PublicURL when empty.
 	PublicURL, MediaURL string
+	// MediaRedirect is what object keys follow in the addresses that readers are sent to who ask
+	// for pictures: a public bucket, or a CDN before one. Empty: they are served.
+	MediaRedirect string
+	// Erased tells whether a picture, by its SHA-256, was erased; nil: none ever is.
+	Erased func(ctx context.Context, picture string) (bool, error)
 	// Hubs are WebSub hubs that announce the feeds' changes.
 	Hubs []string
 	// Ready tells whether the process can do its work; always, when nil.
@@ -115,7 +122,8 @@ type Options struct {
 type Gateway struct {
 	o       Options
 	metrics *metrics
-	feeds   *feedCache
+	feeds   *cache
+	media   *cache
 	index   indexPage
 	ready   readiness
 	scrape  http.Handler
@@ -131,7 +139,10 @@ func New(o Options) (*Gateway, error) {
 		return nil, fmt.Errorf("register metrics of the gateway: %w", err)
 	}
 	g := &Gateway{o: o, metrics: m, scrape: scraper(o.Gatherer, o.Log)}
-	g.feeds = newFeedCache(o.Objects, g.feedVersion, m, o.Log)
+	g.feeds = newCache(o.Objects, m.feeds, o.Log, cacheOptions{
+		what: "feeds", make: g.feedVersion, limit: cacheBytes, most: maxFeed, fresh: freshFor})
+	g.media = newCache(o.Objects, m.media, o.Log, cacheOptions{
+		what: "pictures", make: pictureVersion, limit: mediaBytes, most: mediaMost, fresh: mediaFresh})
 	return g, nil
 }
 

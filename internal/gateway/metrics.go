@@ -14,8 +14,23 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec   // by route and code
 	seconds  *prometheus.HistogramVec // by route
-	cache    *prometheus.CounterVec   // by outcome
-	cached   prometheus.Gauge
+	feeds    cacheMetrics
+	media    cacheMetrics
+}
+
+// cacheMetrics are those of one cache.
+type cacheMetrics struct {
+	outcomes *prometheus.CounterVec // by outcome
+	bytes    prometheus.Gauge
+}
+
+func newCacheMetrics(name, what string) cacheMetrics {
+	return cacheMetrics{
+		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "loa_http_" + name + "_cache_total",
+			Help: what + " looked for in the gateway's cache: hit, confirmed (asked whether it changed), loaded, missing, stale, failed."}, []string{"outcome"}),
+		bytes: prometheus.NewGauge(prometheus.GaugeOpts{Name: "loa_http_" + name + "_cache_bytes",
+			Help: "Bytes of " + name + " in the gateway's cache."}),
+	}
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -25,15 +40,13 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "loa_http_seconds",
 			Help:    "Time from a request's headers to the end of its answer.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9)}, []string{"route"}), // to 33 s
-		cache: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "loa_http_feed_cache_total",
-			Help: "Feeds looked for in the gateway's cache: hit, confirmed (asked whether it changed), loaded, missing, stale, failed."}, []string{"outcome"}),
-		cached: prometheus.NewGauge(prometheus.GaugeOpts{Name: "loa_http_feed_cache_bytes",
-			Help: "Bytes of feeds in the gateway's cache."}),
+		feeds: newCacheMetrics("feed", "Feeds"),
+		media: newCacheMetrics("media", "Pictures"),
 	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.cache, m.cached} {
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.feeds.outcomes, m.feeds.bytes, m.media.outcomes, m.media.bytes} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

@@ -64,6 +64,7 @@ func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, status int, de
 	if strings.Contains(r.Header.Get("Accept"), "text/html") {
 		lead := map[int]string{
 			http.StatusNotFound:            "Không có nội dung nào ở địa chỉ này.",
+			http.StatusGone:                "Nội dung ở địa chỉ này đã được gỡ bỏ.",
 			http.StatusMethodNotAllowed:    "Địa chỉ này chỉ dùng để đọc.",
 			http.StatusServiceUnavailable:  "Nội dung này tạm thời chưa đọc được. Xin thử lại sau ít phút.",
 			http.StatusInternalServerError: "Hệ thống gặp lỗi khi trả lời. Xin thử lại sau.",
