@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,9 +14,9 @@ import (
 
 const (
 	ledgerName = "bulletins.jsonl"
-	// maxLine bounds one line of the ledger, in bytes: a bulletin of the greatest size, and
-	// what is beside it.
-	maxLine = 2 << 20
+	// maxLine bounds one line of the ledger, in bytes: a bulletin of the greatest size, which
+	// grows at most twofold when XML becomes JSON, and what is beside it.
+	maxLine = 3 << 20
 	// spareLines is how many lines beyond two for every article the ledger may have before it
 	// is written anew.
 	spareLines = 1000
@@ -90,11 +91,10 @@ func (l *ledger) append(h Held, held map[string]Held) error {
 	if err := l.compact(held); err != nil {
 		return fmt.Errorf("write ledger anew: %w", err)
 	}
-	line, err := json.Marshal(h)
+	line, err := lineOf(h)
 	if err != nil {
 		return fmt.Errorf("append to ledger: %w", err)
 	}
-	line = append(line, '\n')
 	if _, err = l.file.Write(line); err == nil {
 		err = l.file.Sync()
 	}
@@ -105,6 +105,15 @@ func (l *ledger) append(h Held, held map[string]Held) error {
 	l.lines++
 	l.size += int64(len(line))
 	return nil
+}
+
+// lineOf does not escape the HTML of a body, which could make it six times as long.
+func lineOf(h Held) ([]byte, error) {
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(h)
+	return line.Bytes(), err
 }
 
 // compact replaces a ledger that consists mostly of former versions.
@@ -120,13 +129,13 @@ func (l *ledger) compact(held map[string]Held) error {
 	var size int64
 	out := bufio.NewWriter(f)
 	for _, h := range held {
-		line, err := json.Marshal(h)
+		line, err := lineOf(h)
 		if err != nil {
 			f.Close()
 			return err
 		}
-		out.Write(append(line, '\n')) // Flush tells of errors
-		size += int64(len(line)) + 1
+		out.Write(line) // Flush tells of errors
+		size += int64(len(line))
 	}
 	if err = out.Flush(); err == nil {
 		err = f.Sync()

@@ -2,7 +2,7 @@
 // article, and shows them. `loa receive` runs it for trying a real set-up, the demo for its
 // districts, and tests for portals that fail in all the ways in which portals do.
 //
-//	POST /bulletins        what Loa pushes
+//	POST /bulletins        what Loa pushes, in whatever format
 //	GET  /                 a page of what is held, for people
 //	GET  /bulletins.json   the same for programs
 package receiver
@@ -21,6 +21,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/bulletin"
 )
 
 // Options of a receiver.
@@ -37,9 +38,12 @@ type Options struct {
 	Answer func(n int, r *http.Request) *Fault
 }
 
-// maxArticles bounds what is held: with 4 KiB each, 80 MB. The article that was received
-// longest ago goes first.
-const maxArticles = 20_000
+// What is held is bounded: with 4 KiB each, articles take 80 MB, and the bodies of those that come
+// whole as much again or so. The article that was received longest ago goes first.
+const (
+	maxArticles = 20_000
+	maxBodies   = 128 << 20 // bytes
+)
 
 // Held is the newest bulletin of one article.
 type Held struct {
@@ -67,6 +71,7 @@ type Receiver struct {
 	mu     sync.Mutex
 	posts  int
 	held   map[string]Held // by GUID
+	bodies int             // bytes of the bodies in held
 	counts Counts
 	ledger *ledger // nil: none
 }
@@ -83,8 +88,11 @@ func New(o Options) (*Receiver, error) {
 			return nil, fmt.Errorf("receiver %q: %w", o.Name, err)
 		}
 	}
+	for _, h := range r.held {
+		r.bodies += len(h.Bulletin.Data.Body)
+	}
 	mux := http.NewServeMux()
-	mux.Handle("/bulletins", r.scripted(events.Handler(v, r.receive)))
+	mux.Handle("/bulletins", r.scripted(events.HandlerFor(v, bulletin.Parse, r.receive)))
 	mux.HandleFunc("GET /{$}", r.page)
 	mux.HandleFunc("GET /style.css", style)
 	mux.HandleFunc("GET /bulletins.json", r.list)
@@ -135,10 +143,13 @@ func (r *Receiver) receive(ctx context.Context, b events.Bulletin) error {
 			return err
 		}
 	}
+	r.bodies += len(b.Data.Body) - len(have.Bulletin.Data.Body)
 	r.held[b.Data.GUID] = h
 	r.counts.Kept++
-	if len(r.held) > maxArticles {
-		delete(r.held, oldest(r.held))
+	for len(r.held) > maxArticles || r.bodies > maxBodies {
+		guid := oldest(r.held)
+		r.bodies -= len(r.held[guid].Bulletin.Data.Body)
+		delete(r.held, guid)
 	}
 	e.Msg("bulletin kept")
 	return nil

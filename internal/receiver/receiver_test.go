@@ -217,12 +217,17 @@ func TestPageShowsWhatIsHeld(t *testing.T) {
 	gone.Type, gone.Data.Status, gone.Data.Title = events.BulletinWithdrawn, events.StatusWithdrawn, "Cắt nước đêm 21/11"
 	gone.Data.Withdrawal = &events.BulletinWithdrawal{Reason: "Đã hoãn.", WithdrawnAt: b.Timestamp}
 	push(t, url, "msg_b", gone)
+	whole, large := bulletin("c", 1, 0), bulletin("d", 1, 0)
+	whole.Data.Body, whole.Data.Attachments, large.Data.BodyOmitted = "<p>Chợ họp</p>", []events.Attachment{{}}, true
+	push(t, url, "msg_c", whole)
+	push(t, url, "msg_d", large)
 
 	resp, page := get(t, url)
 	for _, want := range []string{
 		`<html lang="vi">`, "Cổng Quận Đông", "Chợ phiên mở lại, tin 3", `href="https://anhoa.example/cho"`, "Chợ họp sáng chủ nhật.",
 		"Phường Cầu Gỗ", "20/11/2026 08:30", "20/11/2026 09:30", `alt="Chợ Mới"`, "http://loa.example/w320.webp 320w", "Minh An",
-		"Giờ họp chợ đã sửa.", "<del><bdi>Cắt nước đêm 21/11</bdi></del>", "Đã hoãn.", "Đã nhận 2 bản tin",
+		"Giờ họp chợ đã sửa.", "<del><bdi>Cắt nước đêm 21/11</bdi></del>", "Đã hoãn.", "Đã nhận 4 bản tin",
+		"Nhận toàn văn: 18 byte HTML, 1 tệp kèm", "Toàn văn quá dài để gửi",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q:\n%s", want, page)
@@ -235,7 +240,7 @@ func TestPageShowsWhatIsHeld(t *testing.T) {
 		t.Error("no style sheet")
 	}
 	var list struct{ Bulletins []receiver.Held }
-	if _, body := get(t, url+"/bulletins.json"); json.Unmarshal([]byte(body), &list) != nil || len(list.Bulletins) != 2 {
+	if _, body := get(t, url+"/bulletins.json"); json.Unmarshal([]byte(body), &list) != nil || len(list.Bulletins) != 4 {
 		t.Errorf("list %s", body)
 	}
 }
