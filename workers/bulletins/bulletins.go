@@ -128,7 +128,7 @@ func (w *Worker) Reconcile(ctx context.Context, name string, flags []reconcile.F
 
 // level brings the portal level with one article.
 func (w *Worker) level(ctx context.Context, p portal.Portal, key streams.Key, seq uint64) error {
-	a, err := w.articles.get(ctx, key, seq)
+	a, err := w.articles.get(ctx, wanted{key, formOf(p)}, seq)
 	if errors.Is(err, streams.ErrNotFound) {
 		w.log.Warn().Str("portal", p.Name).Str("article", string(key)).Msg("flagged article is not in the log")
 		return nil
@@ -171,7 +171,7 @@ const receiptTimeout = 5 * time.Second
 // send pushes the article's bulletin to the portal, between two receipts: an intent, unless an
 // earlier one stands, and the outcome.
 func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r portal.Receipt) error {
-	id := webhookID(p.Name, a.Article)
+	id := webhookID(p.Name, a)
 	if r.WebhookID != id {
 		r.WebhookID, r.Attempts = id, 0
 	}
@@ -189,7 +189,7 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 		}
 		// Whoever took up a later version before this intent was there has found nothing to
 		// withdraw. So either they see the intent, or their version is seen here.
-		now, err := w.articles.latest(ctx, a.key)
+		now, err := w.articles.latest(ctx, a.wanted())
 		if err != nil {
 			return err
 		}
@@ -207,7 +207,7 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 
 	began := time.Now()
 	w.metrics.inFlight.Inc()
-	answer := w.push(ctx, p, id, a.bulletin)
+	answer := w.push(ctx, p, id, a.bulletin, a.contentType)
 	w.metrics.inFlight.Dec()
 	took := time.Since(began)
 	w.metrics.seconds.Observe(took.Seconds())

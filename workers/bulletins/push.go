@@ -48,7 +48,7 @@ const (
 )
 
 // push posts one bulletin, signed as of now.
-func (w *Worker) push(ctx context.Context, p portal.Portal, id string, body []byte) (a answer) {
+func (w *Worker) push(ctx context.Context, p portal.Portal, id string, body []byte, contentType string) (a answer) {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
 	var during atomic.Int32 // the transport dials in a goroutine of its own
@@ -59,7 +59,7 @@ func (w *Worker) push(ctx context.Context, p portal.Portal, id string, body []by
 		TLSHandshakeStart: func() { enter(handshaking) },
 		GotConn:           func(httptrace.GotConnInfo) { a.connected = true },
 	})
-	req, err := w.request(ctx, p, id, body)
+	req, err := w.request(ctx, p, id, body, contentType)
 	if err != nil {
 		return answer{err: err}
 	}
@@ -79,7 +79,7 @@ func (w *Worker) push(ctx context.Context, p portal.Portal, id string, body []by
 	return a
 }
 
-func (w *Worker) request(ctx context.Context, p portal.Portal, id string, body []byte) (*http.Request, error) {
+func (w *Worker) request(ctx context.Context, p portal.Portal, id string, body []byte, contentType string) (*http.Request, error) {
 	u, err := url.Parse(p.URL)
 	if err != nil {
 		return nil, err // cannot be: it was checked when the portal was stored
@@ -98,7 +98,7 @@ func (w *Worker) request(ctx context.Context, p portal.Portal, id string, body [
 	if header.Get("User-Agent") == "" {
 		header.Set("User-Agent", "Loa/"+w.opts.Version)
 	}
-	header.Set("Content-Type", "application/json")
+	header.Set("Content-Type", contentType)
 	header.Set(events.HeaderID, id)
 	header.Set(events.HeaderTimestamp, unix(now))
 	header.Set(events.HeaderSignature, strings.Join(signatures, " "))

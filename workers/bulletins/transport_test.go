@@ -170,7 +170,7 @@ func pushTo(t *testing.T, url string, roots *x509.CertPool) result {
 	w.clients.using[p.Name] = use{0, &client{client: outbound.New(outbound.Options{
 		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, TLS: &tls.Config{RootCAs: roots}})}}
 	defer w.clients.using[p.Name].client.client.CloseIdleConnections()
-	return classify(p, w.push(t.Context(), p, "msg_1", []byte("{}")))
+	return classify(p, w.push(t.Context(), p, "msg_1", []byte("{}"), events.JSONType))
 }
 
 // raw is a server that takes one connection after the other and deals with it so.
