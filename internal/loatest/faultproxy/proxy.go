@@ -1,5 +1,6 @@
-// Package faultproxy is a real HTTP proxy that fails when it is told to. Tests put it before the
-// server, S3 as a rule, whose faults they are about.
+// Package faultproxy is real proxies that fail when they are told to. Tests put them before the
+// server whose faults they are about: a [Proxy] for HTTP, before S3 as a rule, a [Link] for any
+// connection.
 package faultproxy
 
 import (

@@ -1,0 +1,64 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/loa-syndication/loa/internal/loatest"
+	"github.com/loa-syndication/loa/internal/streams"
+)
+
+func TestMain(m *testing.M) {
+	Main()
+	os.Exit(m.Run())
+}
+
+// Whatever node fails, and however: the others hold what was acknowledged, and go on.
+func TestNothingAcknowledgedIsLostWithANode(t *testing.T) {
+	if testing.Short() {
+		t.Skip("elections take seconds")
+	}
+	c := Start(t)
+	js := c.JetStream(t)
+	if err := streams.Setup(t.Context(), js, streams.Options{Replicas: Size}); err != nil {
+		t.Fatal(err)
+	}
+	stored := 0
+	say := func() {
+		subject := fmt.Sprintf("loa.article.ward.a%d", stored)
+		loatest.Eventually(t, "a message is acknowledged", func() bool {
+			_, err := js.Publish(t.Context(), subject, []byte("x"), jetstream.WithRetryAttempts(0))
+			return err == nil
+		})
+		stored++
+	}
+	say()
+	for _, fail := range []struct {
+		how  func(*Node)
+		back func(*Node)
+	}{
+		{(*Node).Kill, func(n *Node) { n.Start(t) }},
+		{(*Node).Pause, (*Node).Resume},
+		{(*Node).Stop, func(n *Node) { n.Start(t) }},
+	} {
+		leader := c.Leader(t, streams.Articles)
+		fail.how(leader)
+		say()
+		if next := c.Leader(t, streams.Articles); next == leader {
+			t.Errorf("%s leads although it is gone", next.Name)
+		}
+		fail.back(leader)
+		c.Whole(t)
+		say()
+	}
+	s, err := js.Stream(t.Context(), streams.Articles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := s.CachedInfo().State.NumSubjects; n != uint64(stored) {
+		t.Errorf("%d subjects, want %d", n, stored)
+	}
+}
