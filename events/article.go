@@ -131,4 +131,8 @@ type Withdrawal struct {
 	// RedirectURL is the replacement's address: with [WithdrawnRedirect], and only then.
 	RedirectURL string    `json:"redirect_url,omitempty"`
 	WithdrawnAt time.Time `json:"withdrawn_at"`
+
+	// Erase has the article's pictures deleted too, after a grace period, unless another article
+	// uses them.
+	Erase bool `json:"erase,omitempty"`
 }

@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -57,6 +58,12 @@ type Article struct {
 
 	// Expired says that Loa itself withdrew the article, at the time that the CMS had set.
 	Expired bool `json:"expired,omitempty"`
+
+	// Kept are the pictures, by SHA-256, that a withdrawn article no longer shows and that were not
+	// to be erased. Released are those that former versions used and this one does not, the latest
+	// last: each is erased after a grace period, unless another article uses it.
+	Kept     []string `json:"kept,omitempty"`
+	Released []string `json:"released,omitempty"`
 
 	// Accepted is when this version entered the log.
 	Accepted time.Time `json:"accepted"`
@@ -113,6 +120,39 @@ type Image struct {
 
 // Stored reports whether the picture is in the object store.
 func (i Image) Stored() bool { return i.SHA256 != "" }
+
+// Pictures are the stored pictures that the article uses, by SHA-256, sorted: those it shows, and
+// those that a withdrawal left in place.
+func (a *Article) Pictures() []string {
+	all := slices.Clone(a.Kept)
+	for _, img := range a.Images {
+		if img.Stored() {
+			all = append(all, img.SHA256)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// maxReleased bounds how many pictures an article remembers that it no longer uses: more than
+// one version can have.
+const maxReleased = 200
+
+// Release has the article, which is to follow cur (or nothing), remember the pictures that it no
+// longer uses.
+func (a *Article) Release(cur *Article) {
+	if cur == nil {
+		return
+	}
+	used := a.Pictures()
+	a.Released = nil
+	for _, picture := range append(slices.Clone(cur.Released), cur.Pictures()...) {
+		if !slices.Contains(used, picture) && !slices.Contains(a.Released, picture) {
+			a.Released = append(a.Released, picture)
+		}
+	}
+	a.Released = a.Released[max(len(a.Released)-maxReleased, 0):]
+}
 
 // Lead is the article's lead image: the first with that role that is stored, else the first
 // stored; nil when there is none.

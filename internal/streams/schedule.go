@@ -18,6 +18,16 @@ const (
 	Pictures = "pictures" // try the article's missing pictures again
 )
 
+// Erasure is what can be due for a picture, whose SHA-256 takes the place of the article's key: look
+// whether any article still uses it, and erase it if none does.
+const Erasure = "erasure"
+
+// ErasureKey is the picture in the place of an article's key.
+func ErasureKey(picture string) Key { return Key(picture) }
+
+// ErasureOf gives the picture of a message of [ErasureConsumer].
+func ErasureOf(subject string) string { return strings.TrimPrefix(subject, dueSubject(Erasure, "")) }
+
 func scheduleSubject(what, key string) string { return schedulePrefix + what + "." + key }
 func dueSubject(what, key string) string      { return duePrefix + what + "." + key }
 

@@ -79,10 +79,12 @@ func Setup(ctx context.Context, js jetstream.JetStream, o Options) error {
 			return fmt.Errorf("set up stream %s: %w", cfg.Name, err)
 		}
 	}
-	for _, name := range []string{PortalsBucket, FeedsBucket, MediaBucket, HubsBucket, WorkersBucket} {
-		_, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: name, History: 1, Replicas: max(o.Replicas, 1), MaxValueSize: 1 << 20,
-		})
+	for _, name := range []string{PortalsBucket, FeedsBucket, MediaBucket, UsesBucket, HubsBucket, WorkersBucket} {
+		cfg := jetstream.KeyValueConfig{Bucket: name, History: 1, Replicas: max(o.Replicas, 1), MaxValueSize: 1 << 20}
+		if name == UsesBucket { // whose keys come and go: deletions are not remembered for ever
+			cfg.LimitMarkerTTL = usesMarker
+		}
+		_, err := js.CreateOrUpdateKeyValue(ctx, cfg)
 		if err != nil {
 			return fmt.Errorf("set up bucket %s: %w", name, err)
 		}
@@ -157,6 +159,13 @@ func IntakeConsumer(ctx context.Context, js jetstream.JetStream) (jetstream.Cons
 func DueConsumer(ctx context.Context, js jetstream.JetStream) (jetstream.Consumer, error) {
 	return consumer(ctx, js, Schedules, jetstream.ConsumerConfig{
 		Durable: "due-articles", FilterSubjects: []string{dueSubject(Embargo, "*.*"), dueSubject(Expiry, "*.*"), dueSubject(Pictures, "*.*")}, MaxAckPending: 1000,
+	})
+}
+
+// ErasureConsumer gives out the pictures that may have to be erased, when their grace is over.
+func ErasureConsumer(ctx context.Context, js jetstream.JetStream) (jetstream.Consumer, error) {
+	return consumer(ctx, js, Schedules, jetstream.ConsumerConfig{
+		Durable: "due-erasures", FilterSubjects: []string{dueSubject(Erasure, "*")}, MaxAckPending: 1000,
 	})
 }
 

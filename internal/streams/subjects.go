@@ -37,6 +37,7 @@ const (
 	PortalsBucket = "portals" // portals' configuration and state
 	FeedsBucket   = "feeds"   // each feed's index
 	MediaBucket   = "media"   // source address → stored picture
+	UsesBucket    = "uses"    // which articles use a stored picture, and which were erased
 	HubsBucket    = "hubs"    // what each WebSub hub was told last
 	WorkersBucket = "workers" // which worker reads which flags
 )

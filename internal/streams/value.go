@@ -19,8 +19,13 @@ func LatestValue(ctx context.Context, js jetstream.JetStream, bucket, key string
 	if err != nil {
 		return nil, 0, fmt.Errorf("read %s of bucket %s: %w", key, bucket, err)
 	}
-	if m.Header.Get("KV-Operation") != "" || m.Header.Get("Nats-Marker-Reason") != "" {
+	if deleted(m) {
 		return nil, m.Sequence, nil
 	}
 	return m.Data, m.Sequence, nil
+}
+
+// deleted reports whether a bucket's message says that its key was deleted.
+func deleted(m *jetstream.RawStreamMsg) bool {
+	return m.Header.Get("KV-Operation") != "" || m.Header.Get("Nats-Marker-Reason") != ""
 }

@@ -32,6 +32,9 @@ func (in *Intake) apply(ctx context.Context, key streams.Key, ev events.Event) (
 		if err != nil {
 			return "", err
 		}
+		if err := in.use(ctx, key, cur.Article, next); err != nil {
+			return "", err
+		}
 		seq, err := in.log.Put(ctx, next, cur.Seq)
 		if errors.Is(err, streams.ErrConflict) {
 			continue // another process wrote a version: it decides anew what this one is worth
@@ -82,6 +85,9 @@ func (in *Intake) settle(ctx context.Context, e streams.Entry) error {
 		return err
 	}
 	if err := in.scheduleExpiry(ctx, e); err != nil {
+		return err
+	}
+	if err := in.release(ctx, e); err != nil {
 		return err
 	}
 	if e.Live() && len(pending(e.Article)) > 0 {

@@ -57,6 +57,7 @@ func (in *Intake) build(ctx context.Context, cur *article.Article, ev events.Eve
 	if next.Live() && next.ExpiresAt != nil && !next.ExpiresAt.After(in.opts.Now()) {
 		expire(next)
 	}
+	next.Release(cur)
 	return next, nil
 }
 
@@ -174,15 +175,18 @@ func withdrawn(cur *article.Article, ev events.Event) *article.Article {
 	a.Status = events.StatusWithdrawn
 	a.Updated = w.WithdrawnAt
 	a.Expired = false
+	if w.Erase {
+		a.Kept = nil
+	}
 	a.Withdrawal = &events.BulletinWithdrawal{Reason: article.Text(w.Reason, maxSummary), RedirectURL: w.RedirectURL, WithdrawnAt: w.WithdrawnAt}
 	return a
 }
 
-// husk is an article without its content.
+// husk is an article without its content. Its pictures stay where they are.
 func husk(cur *article.Article) *article.Article {
 	return &article.Article{GUID: cur.GUID, Site: cur.Site, ID: cur.ID, Version: cur.Version, Digests: cur.Digests,
 		URL: cur.URL, Title: cur.Title, Language: cur.Language, Categories: cur.Categories, Tags: cur.Tags, Urgency: cur.Urgency,
-		Published: cur.Published, Updated: cur.Updated, Accepted: cur.Accepted, ExpiresAt: cur.ExpiresAt, Ever: cur.Ever}
+		Published: cur.Published, Updated: cur.Updated, Accepted: cur.Accepted, ExpiresAt: cur.ExpiresAt, Ever: cur.Ever, Kept: cur.Pictures()}
 }
 
 // expire turns an article into one that has been withdrawn because its time is over.

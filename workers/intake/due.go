@@ -125,6 +125,10 @@ func (in *Intake) revise(ctx context.Context, key streams.Key, change func(conte
 		}
 		next.Revision++
 		next.Accepted = in.accepted(cur.Article)
+		next.Release(cur.Article)
+		if err := in.use(ctx, key, cur.Article, &next); err != nil {
+			return "", err
+		}
 		seq, err := in.log.Put(ctx, &next, cur.Seq)
 		if errors.Is(err, streams.ErrConflict) {
 			continue

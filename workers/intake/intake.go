@@ -57,6 +57,9 @@ type Options struct {
 	// PicturePauses are those between later attempts at pictures that did not come; after the
 	// last they become a dead letter. None: 1 min to 24 h.
 	PicturePauses []time.Duration
+	// EraseAfter is how long a picture stays that no article uses any more, because it was replaced
+	// or its article withdrawn for good; 24 h if 0.
+	EraseAfter time.Duration
 	// Retry is the first pause after a fault of NATS or S3; it doubles, up to 64 times as much,
 	// with every further one. 1 s if 0.
 	Retry time.Duration
@@ -70,6 +73,7 @@ type Options struct {
 
 const (
 	defaultPicturesDeadline = 20 * time.Second
+	defaultEraseAfter       = 24 * time.Hour
 	defaultRetry            = time.Second
 	defaultGrace            = 10 * time.Second
 	// retryMost bounds the pause after a fault, in first pauses: about a minute.
@@ -95,6 +99,7 @@ var defaultPicturePauses = []time.Duration{time.Minute, 5 * time.Minute, 30 * ti
 type Intake struct {
 	opts     Options
 	log      *streams.Log
+	uses     *streams.Uses
 	schedule *streams.Schedule
 	dead     *streams.Dead
 	metrics  *metrics
@@ -116,6 +121,9 @@ func New(ctx context.Context, o Options) (*Intake, error) {
 	if len(o.PicturePauses) == 0 {
 		o.PicturePauses = defaultPicturePauses
 	}
+	if o.EraseAfter <= 0 {
+		o.EraseAfter = defaultEraseAfter
+	}
 	if o.Retry <= 0 {
 		o.Retry = defaultRetry
 	}
@@ -129,6 +137,10 @@ func New(ctx context.Context, o Options) (*Intake, error) {
 	if err != nil {
 		return nil, err
 	}
+	uses, err := streams.OpenUses(ctx, o.JS)
+	if err != nil {
+		return nil, err
+	}
 	dead, err := streams.OpenDead(ctx, o.JS)
 	if err != nil {
 		return nil, err
@@ -138,7 +150,7 @@ func New(ctx context.Context, o Options) (*Intake, error) {
 		return nil, fmt.Errorf("register the intake's metrics: %w", err)
 	}
 	return &Intake{
-		opts: o, log: log, dead: dead, schedule: streams.NewSchedule(o.JS), metrics: m,
+		opts: o, log: log, uses: uses, dead: dead, schedule: streams.NewSchedule(o.JS), metrics: m,
 		slots: make(chan struct{}, atOnce), bytes: semaphore.NewWeighted(inHand),
 		queues: map[streams.Key][]jetstream.Msg{}, held: map[jetstream.Msg]struct{}{},
 	}, nil
