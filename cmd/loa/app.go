@@ -197,7 +197,11 @@ func (a *app) prepareIntake(ctx context.Context) error {
 		MaxBytes: int64(a.cfg.Limits.ImageBytes), Log: a.log, Registerer: a.registry})
 	a.closers = append(a.closers, pictures.Close)
 	in, err := intake.New(ctx, intake.Options{JS: js, Sites: a.sites, Pictures: pictureStore{pictures}, Objects: a.backbone.store,
-		PicturesDeadline: a.cfg.Limits.ImageDeadline, Grace: a.drain(), Log: a.log, Metrics: a.registry})
+		PicturesDeadline: a.cfg.Limits.ImageDeadline, EraseAfter: a.cfg.Media.EraseAfter, Grace: a.drain(), Log: a.log, Metrics: a.registry})
+	if err != nil {
+		return err
+	}
+	eraser, err := media.NewEraser(ctx, media.EraserOptions{JS: js, Objects: a.backbone.store, Log: a.log, Registerer: a.registry})
 	if err != nil {
 		return err
 	}
@@ -210,7 +214,7 @@ func (a *app) prepareIntake(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.workers = append(a.workers, worker{"intake", in.Run}, worker{"router", rt.Run})
+	a.workers = append(a.workers, worker{"intake", in.Run}, worker{"eraser", eraser.Run}, worker{"router", rt.Run})
 	return nil
 }
 
@@ -303,9 +307,13 @@ func (a *app) instance() string {
 // drain is the part of the grace period that the workers have to finish what they began.
 func (a *app) drain() time.Duration { return a.cfg.Grace * 3 / 4 }
 
-func (a *app) prepareGateway(context.Context) (err error) {
+func (a *app) prepareGateway(ctx context.Context) error {
+	uses, err := streams.OpenUses(ctx, a.backbone.js)
+	if err != nil {
+		return err
+	}
 	a.gateway, err = gateway.New(gateway.Options{Objects: a.backbone.store, Articles: a.articles, Sites: a.sites, Feeds: a.feedList,
-		PublicURL: a.cfg.PublicURL, MediaURL: a.cfg.MediaURL, MediaRedirect: a.cfg.Media.Redirect, Hubs: a.cfg.Feeds.Hubs, Ready: a.ready,
+		PublicURL: a.cfg.PublicURL, MediaURL: a.cfg.MediaURL, MediaRedirect: a.cfg.Media.Redirect, Erased: uses.Gone, Hubs: a.cfg.Feeds.Hubs, Ready: a.ready,
 		Gatherer: a.registry, Registerer: a.registry, Grace: a.drain(), Log: a.log})
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/streams"
 )
 
@@ -32,8 +33,15 @@ func (c *articleShowCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	former, err := s.formerPictures(e.ctx, a)
+	if err != nil {
+		return err
+	}
 	if c.JSON {
-		return e.json(a.Article)
+		return e.json(struct {
+			*article.Article
+			Former []pictureState `json:"former_pictures,omitempty"`
+		}{a.Article, former})
 	}
 	e.printf("%s\n  article    %s/%s, version %s, %s\n  guid       %s\n  address    %s\n", a.Title, a.Site, a.ID, a.Version, a.Status, a.GUID, a.URL)
 	e.printf("  published  %s\n  updated    %s\n  in the log %s, sequence %d\n", clock(a.Published), clock(a.Updated), clock(a.Accepted), a.Seq)
@@ -60,6 +68,7 @@ func (c *articleShowCmd) Run(e *env) error {
 		}
 		e.printf("  image      %s (%s): %s\n", img.Role, state, img.Alt)
 	}
+	printFormer(e, former)
 	if a.Summary != "" {
 		e.printf("\n%s\n", a.Summary)
 	}

@@ -27,6 +27,7 @@ type backbone struct {
 	store *objects.Store
 	// natsURL is where a CMS connects.
 	natsURL string
+	s3URL   string   // of the embedded server
 	servers []func() // to shut down embedded servers, in the order of their start
 }
 
@@ -110,21 +111,27 @@ func redact(raw string) string {
 
 func (b *backbone) startS3(ctx context.Context, cfg *config.Config, log zerolog.Logger) (*objects.Store, error) {
 	if cfg.S3.URL != "" {
-		u, err := url.Parse(cfg.S3.URL)
-		if err != nil {
-			return nil, fmt.Errorf("s3 address: %w", err)
-		}
-		return objects.Open(ctx, objects.Options{Endpoint: u.Host, TLS: u.Scheme == "https", Region: cfg.S3.Region,
-			Bucket: cfg.S3.Bucket, AccessKey: cfg.S3.AccessKey, SecretKey: cfg.S3.SecretKey.Reveal()})
+		return openS3(ctx, cfg)
 	}
 	srv, err := embedded.StartS3(ctx, embedded.S3Options{Dir: s3Dir(cfg), Log: log})
 	if err != nil {
 		return nil, err
 	}
 	b.servers = append(b.servers, srv.Shutdown)
+	b.s3URL = "http://" + srv.Endpoint() + "/"
 	login := srv.Credentials()
 	return objects.Open(ctx, objects.Options{Endpoint: srv.Endpoint(), Region: embedded.Region,
 		Bucket: cfg.S3.Bucket, AccessKey: login.Name, SecretKey: login.Secret.Reveal()})
+}
+
+// openS3 opens the bucket on an external server.
+func openS3(ctx context.Context, cfg *config.Config) (*objects.Store, error) {
+	u, err := url.Parse(cfg.S3.URL)
+	if err != nil {
+		return nil, fmt.Errorf("s3 address: %w", err)
+	}
+	return objects.Open(ctx, objects.Options{Endpoint: u.Host, TLS: u.Scheme == "https", Region: cfg.S3.Region,
+		Bucket: cfg.S3.Bucket, AccessKey: cfg.S3.AccessKey, SecretKey: cfg.S3.SecretKey.Reveal()})
 }
 
 // close takes down what was started, last first.
@@ -149,6 +156,7 @@ func s3Dir(cfg *config.Config) string   { return filepath.Join(cfg.DataDir, "s3"
 // addresses are written into the data directory by what runs on it, for the other commands.
 type addresses struct {
 	NATS    string `json:"nats"`
+	S3      string `json:"s3,omitempty"` // the embedded one
 	Gateway string `json:"gateway,omitempty"`
 	Config  string `json:"config,omitempty"` // file
 }

@@ -123,6 +123,7 @@ type withdrawCmd struct {
 	Article  string        `arg:"" help:"SITE/ID." placeholder:"SITE/ID"`
 	Reason   string        `required:"" help:"Why, as readers are to read it."`
 	Redirect string        `help:"Address of what replaces it." placeholder:"URL"`
+	Erase    bool          `help:"Delete its pictures too, after the time of grace, unless another article uses them."`
 	Version  int64         `help:"Version of the withdrawal; by default the one after the current."`
 	Wait     time.Duration `default:"30s" help:"How long to wait until the withdrawal is in the log; 0 not at all."`
 	JSON     bool          `help:"Print as JSON."`
@@ -150,7 +151,7 @@ func (c *withdrawCmd) Run(e *env) error {
 		c.Version = cur.Number + 1
 	}
 	w := events.Withdrawal{Site: site, ID: id, Version: c.Version, Reason: c.Reason, Status: events.WithdrawnGone,
-		WithdrawnAt: time.Now().In(local).Truncate(time.Second)}
+		Erase: c.Erase, WithdrawnAt: time.Now().In(local).Truncate(time.Second)}
 	if c.Redirect != "" {
 		w.Status, w.RedirectURL = events.WithdrawnRedirect, c.Redirect
 	}

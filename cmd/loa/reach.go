@@ -28,7 +28,10 @@ received an article which is withdrawn has nothing to withdraw, and counts for n
 
 The exit status is 0 if every portal has the current version; 3 if those that have not
 are paused, down or removed, wait for their digest, or for a person to look at a dead
-letter; 1 if a reachable portal has not got it (yet).`
+letter; 1 if a reachable portal has not got it (yet).
+
+Pictures that the article no longer shows are listed too, with what became of them: kept,
+to be erased when their time of grace is over, erased, or used by another article.`
 }
 
 func (c *reachCmd) Run(e *env) error {
@@ -47,10 +50,18 @@ func (c *reachCmd) Run(e *env) error {
 		if err != nil {
 			return err
 		}
+		former, err := c.former(e, s, key)
+		if err != nil {
+			return err
+		}
 		if c.JSON {
-			err = e.json(r)
+			err = e.json(struct {
+				reach.Report
+				Former []pictureState `json:"former_pictures,omitempty"`
+			}{r, former})
 		} else {
 			c.print(e, r)
+			printFormer(e, former)
 		}
 		switch {
 		case err != nil || r.Everywhere():
@@ -61,6 +72,15 @@ func (c *reachCmd) Run(e *env) error {
 			return errSaid
 		}
 	})
+}
+
+// former tells what became of the pictures that the article no longer shows.
+func (c *reachCmd) former(e *env, src reach.Sources, key streams.Key) ([]pictureState, error) {
+	a, err := src.Log.Latest(e.ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return (&session{js: src.JS}).formerPictures(e.ctx, a)
 }
 
 // reachEvery is how often --wait looks.

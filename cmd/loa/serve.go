@@ -57,7 +57,7 @@ func (c *serveCmd) Run(e *env) error {
 
 // announce writes down where this process can be reached.
 func (a *app) announce(configFile string) (addresses, error) {
-	where := addresses{NATS: a.backbone.natsURL}
+	where := addresses{NATS: a.backbone.natsURL, S3: a.backbone.s3URL}
 	if a.gateway != nil {
 		where.Gateway = a.cfg.PublicURL
 	}

@@ -37,7 +37,9 @@ const (
 	minImage, maxImage Size = 64 << 10, 256 << 20
 	// maxPixels is a 200 megapixel camera's picture.
 	minPixels, maxPixels Count = 1 << 20, 200_000_000
-	minEvents            Size  = 16 << 20 // two of the largest events
+	// A picture's time of grace: enough to see what happens, and a year.
+	minErase, maxErase      = time.Second, 366 * 24 * time.Hour
+	minEvents          Size = 16 << 20 // two of the largest events
 	// maxSite and maxPortal are lengths of ids, in characters, as events and flags allow them.
 	maxSite, maxPortal = 40, 64
 	// A portal's limits.
@@ -257,6 +259,7 @@ func (k *check) limits() {
 	l := k.c.Limits
 	within(k, "limits.image_deadline", l.ImageDeadline, minDeadline, maxDeadline)
 	within(k, "limits.image_bytes", l.ImageBytes, minImage, maxImage)
+	within(k, "media.erase_after", k.c.Media.EraseAfter, minErase, maxErase)
 	within(k, "limits.image_pixels", l.ImagePixels, minPixels, maxPixels)
 	if l.EventsBytes < minEvents {
 		k.found("limits.events_bytes", l.EventsBytes.String(), "at least "+minEvents.String())

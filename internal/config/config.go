@@ -112,6 +112,8 @@ type Limits struct {
 
 // Media says from where pictures may be fetched, and how they are served.
 type Media struct {
+	// EraseAfter is how long a picture stays that no article uses any more.
+	EraseAfter time.Duration `yaml:"erase_after"`
 	// Redirect is what object keys follow in the addresses to which the gateway sends who asks for
 	// pictures; empty: it serves them.
 	Redirect string `yaml:"redirect"`
@@ -214,6 +216,7 @@ func Default() *Config {
 		Log:     Log{Level: "info", Format: FormatConsole},
 		NATS:    NATS{Listen: "127.0.0.1:4222", Replicas: 1},
 		S3:      S3{Bucket: "loa", Region: "us-east-1"},
+		Media:   Media{EraseAfter: 24 * time.Hour},
 		Limits: Limits{
 			ImageDeadline: 20 * time.Second,
 			ImageBytes:    30 << 20,

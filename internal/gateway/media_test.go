@@ -11,9 +11,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/loa-syndication/loa/internal/gateway"
+	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/objects"
 )
 
@@ -148,7 +148,7 @@ func TestErasedPicturesAreGone(t *testing.T) {
 	if err := b.store.Delete(t.Context(), address[1:]); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "the cached picture is gone", func() bool { return b.get(address).StatusCode == http.StatusGone })
+	loatest.Eventually(t, "the cached picture is gone", func() bool { return b.get(address).StatusCode == http.StatusGone })
 	gone := b.get("/media/"+hash+"/w640", "Range", "bytes=0-5")
 	if gone.StatusCode != http.StatusGone {
 		t.Errorf("without an ending: %s", gone.Status)
@@ -161,17 +161,7 @@ func TestErasedPicturesAreGone(t *testing.T) {
 	}
 	erased.Store(false)
 	b.picture("w640.jpg")
-	within(t, "the picture is back", func() bool { return b.get(address).StatusCode == http.StatusOK })
-}
-
-// within waits for a condition that has to come true.
-func within(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("still not so: " + what)
-		}
-	}
+	loatest.Eventually(t, "the picture is back", func() bool { return b.get(address).StatusCode == http.StatusOK })
 }
 
 func TestHotPicturesComeFromMemory(t *testing.T) {
