@@ -133,6 +133,7 @@ type Engine struct {
 	lanes           map[string]*lane
 	express, normal []*lane // that can run
 	running         int
+	runners         runners
 	looks           int     // for flags in the stream, under way
 	lookers         []*lane // that want to look
 }
@@ -204,6 +205,7 @@ func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error
 	for i := range e.groups {
 		e.groups[i] = &group{index: i}
 	}
+	e.runners = runners{perform: e.perform, jobs: make(chan job, o.Workers)}
 	e.tick(time.Now())
 	e.lease.Store(&time.Time{})
 	e.roster = newRoster(js, o.Kind, uuid.NewString(), o.Instance, n, e.log, func() time.Time { return *e.ticked.Load() })
@@ -424,12 +426,16 @@ func (e *Engine) start(ctx context.Context) {
 			flags[i] = it.flag
 		}
 		e.pump(l)
-		go func() {
-			began := time.Now()
-			err := e.reconcile(ctx, l.target, flags)
-			e.finished <- run{l, items, err, time.Since(began)}
-		}()
+		e.runners.begin(ctx, job{run{lane: l, items: items}, flags})
 	}
+}
+
+// perform does a job, in one of the runners.
+func (e *Engine) perform(ctx context.Context, j job) {
+	began := time.Now()
+	j.err = e.reconcile(ctx, j.lane.target, j.flags)
+	j.took = time.Since(began)
+	e.finished <- j.run
 }
 
 // reconcile calls the reconciler; a panic in it is one run's fault, not the end of the worker.
@@ -517,12 +523,14 @@ func (e *Engine) drain(around *sync.WaitGroup, leaveRoster, cancelRuns context.C
 			e.tick(now)
 		case r := <-e.finished:
 			e.running--
+			e.runners.ended()
 			e.settle(r)
 			for _, it := range r.items {
 				e.nakAll(it.next, 0)
 			}
 		}
 	}
+	e.runners.end()
 	leaveRoster()
 	ended := make(chan struct{})
 	go func() { around.Wait(); close(ended) }()

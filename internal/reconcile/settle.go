@@ -12,6 +12,7 @@ import (
 func (e *Engine) finish(r run) {
 	l := r.lane
 	e.running--
+	e.runners.ended()
 	l.running--
 	l.group.running--
 	l.limits = e.opts.Limits(l.target).withDefaults()
