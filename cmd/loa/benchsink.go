@@ -135,13 +135,13 @@ type sinkProcess struct {
 	lines *bufio.Scanner
 }
 
-// sinkCommand starts this program again, as a sink.
-func sinkCommand(ctx context.Context, args ...string) (*exec.Cmd, error) {
+// selfCommand starts this program again.
+func selfCommand(ctx context.Context, args ...string) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	return exec.CommandContext(ctx, self, append([]string{"bench", "sink"}, args...)...), nil
+	return exec.CommandContext(ctx, self, args...), nil
 }
 
 // startSink starts a sink that ends with ctx, or when it is closed.

@@ -241,6 +241,10 @@ func FlagConsumer(ctx context.Context, js jetstream.JetStream, kind, class strin
 		FilterSubjects: FlagFilters(kind, class, group),
 		AckWait:        FlagAckWait,
 		MaxAckPending:  -1,
+		// What a flag is, is in the stream; what has been given out, and until when it is put off,
+		// may be forgotten by a restart: it is given out again. Kept on disk, it would cost as
+		// many fsyncs as all the rest.
+		MemoryStorage:  true,
 		PriorityPolicy: jetstream.PriorityPolicyPinned,
 		PriorityGroups: []string{PriorityGroup},
 		PinnedTTL:      pinnedTTL,
@@ -268,7 +272,7 @@ func consumer(ctx context.Context, js jetstream.JetStream, stream string, cfg je
 }
 
 func sameConsumer(have, want jetstream.ConsumerConfig) bool {
-	return have.AckWait == want.AckWait && have.MaxAckPending == want.MaxAckPending &&
+	return have.MemoryStorage == want.MemoryStorage && have.AckWait == want.AckWait && have.MaxAckPending == want.MaxAckPending &&
 		have.PinnedTTL == want.PinnedTTL && have.PriorityPolicy == want.PriorityPolicy &&
 		slices.Equal(have.FilterSubjects, want.FilterSubjects)
 }
