@@ -97,6 +97,8 @@ type Receipts struct {
 	stream jetstream.Stream
 	reads  *group[Receipt, Receipt]
 	writes *group[Receipt, uint64]
+	// intents are writes that a bulletin waits for: outcomes must not keep them waiting.
+	intents *group[Receipt, uint64]
 	// closing is closed by Close: from then on nothing is tried a second time.
 	closing chan struct{}
 }
@@ -110,6 +112,7 @@ func OpenReceipts(ctx context.Context, js jetstream.JetStream) (*Receipts, error
 	rs := &Receipts{js: js, stream: stream, closing: make(chan struct{})}
 	rs.reads = newGroup(receiptBatch, batchesAtOnce, receiptRoom, rs.read)
 	rs.writes = newGroup(receiptBatch, batchesAtOnce, receiptRoom, rs.write)
+	rs.intents = newGroup(receiptBatch, batchesAtOnce, receiptRoom, rs.write)
 	return rs, nil
 }
 
@@ -117,6 +120,7 @@ func OpenReceipts(ctx context.Context, js jetstream.JetStream) (*Receipts, error
 func (rs *Receipts) Close() {
 	close(rs.closing)
 	rs.reads.close()
+	rs.intents.close()
 	rs.writes.close()
 }
 
@@ -154,10 +158,19 @@ func (rs *Receipts) Latest(ctx context.Context, portal string, key streams.Key) 
 // is on disk. [ErrConflict] says that there is another by now. After any other error r may or
 // may not be stored.
 func (rs *Receipts) Put(ctx context.Context, r Receipt) (Receipt, error) {
+	return put(ctx, rs.writes, r)
+}
+
+// Intend is Put for a receipt that has to be there before the portal is sent anything.
+func (rs *Receipts) Intend(ctx context.Context, r Receipt) (Receipt, error) {
+	return put(ctx, rs.intents, r)
+}
+
+func put(ctx context.Context, writes *group[Receipt, uint64], r Receipt) (Receipt, error) {
 	if len(r.LastError) > maxLastError {
 		r.LastError = strings.ToValidUTF8(r.LastError[:maxLastError], "") + "…"
 	}
-	seq, err := rs.writes.ask(ctx, r)
+	seq, err := writes.ask(ctx, r)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("store receipt of portal %q for %s: %w", r.Portal, r.Key, err)
 	}

@@ -27,6 +27,10 @@ type removal struct {
 const (
 	// sweepTimeout bounds one sweep.
 	sweepTimeout = 20 * time.Second
+	// sweepAge is how long an acknowledged message may wait for others to be removed with, and
+	// sweepMost how many may.
+	sweepAge  = time.Second
+	sweepMost = 4000
 	// pinnedAge is how long an acknowledged message may stay in the stream because an older one
 	// of its group, of a target that is down, does; pinnedMost is how many of one target may.
 	pinnedAge  = 4 * time.Second
@@ -44,7 +48,8 @@ func (e *Engine) sweep(now time.Time) {
 		return
 	}
 	all := e.removals()
-	if len(all) == 0 {
+	aged := slices.ContainsFunc(all, func(r removal) bool { return now.Sub(r.at) > sweepAge })
+	if !aged && len(all) < sweepMost {
 		return
 	}
 	e.sweeping = true

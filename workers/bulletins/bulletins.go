@@ -184,7 +184,7 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 	if !r.Touched() {
 		r.MayHold = a.Version
 		var err error
-		if r, err = w.opts.Receipts.Put(ctx, r); err != nil {
+		if r, err = w.opts.Receipts.Intend(ctx, r); err != nil {
 			return err
 		}
 		// Whoever took up a later version before this intent was there has found nothing to
