@@ -230,7 +230,7 @@ func (pb *pushBench) serve(portals int) (*served, error) {
 	}
 	cfg.WriteString("portals:\n")
 	for i := range portals {
-			fmt.Fprintf(&cfg, "  - {name: cong-%04d, url: \"http://127.0.0.1:%d/\", secret: %s, allow: [127.0.0.0/8]}\n", i, closedPort, events.NewSecret())
+		fmt.Fprintf(&cfg, "  - {name: cong-%04d, url: \"http://127.0.0.1:%d/\", secret: %s, allow: [127.0.0.0/8]}\n", i, closedPort, events.NewSecret())
 	}
 	file := filepath.Join(dir, "loa.yaml")
 	if err := os.WriteFile(file, []byte(cfg.String()), 0o600); err != nil {

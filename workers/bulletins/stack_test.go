@@ -51,6 +51,17 @@ type stack struct {
 	worker   *bulletins.Worker
 	log      *logged
 	stop     func() // the engine
+	// pushed counts the flags whose portal was brought level.
+	pushed atomic.Int64
+}
+
+// Reconcile is the worker's, and counts.
+func (s *stack) Reconcile(ctx context.Context, name string, flags []reconcile.Flag) error {
+	err := s.worker.Reconcile(ctx, name, flags)
+	if err == nil {
+		s.pushed.Add(int64(len(flags)))
+	}
+	return err
 }
 
 // logged is what the worker and the engine logged.
@@ -98,7 +109,7 @@ func open(ctx context.Context, js jetstream.JetStream) (*stack, error) {
 // engine makes the engine that runs the stack's worker.
 func (s *stack) engine(ctx context.Context, workers int, pauses reconcile.Pauses) (*reconcile.Engine, error) {
 	e, err := reconcile.New(ctx, s.js, reconcile.Options{
-		Kind: bulletins.Kind, Reconciler: s.worker, Limits: s.worker.Limits, OnState: s.worker.OnState,
+		Kind: bulletins.Kind, Reconciler: s, Limits: s.worker.Limits, OnState: s.worker.OnState,
 		Workers: workers, Pauses: pauses, Log: zerolog.New(s.log),
 	})
 	if err == nil {
