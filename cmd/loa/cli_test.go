@@ -285,6 +285,29 @@ func TestReceive(t *testing.T) {
 	if page, err := fetch(t.Context(), strings.TrimSpace(address)); err != nil || !bytes.Contains(page, []byte("Cổng thử nghiệm")) {
 		t.Errorf("the page: %v\n%s", err, page)
 	}
+	base := strings.TrimSuffix(strings.TrimSpace(address), "/")
+	other := filepath.Join(c.dir, "other.secret")
+	if err := os.WriteFile(other, []byte(events.NewSecret()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []struct {
+		line   string
+		status int
+		want   string
+	}{
+		{"--secret-file " + secret + " --state " + base + "/bulletins.json", 0, "nothing is wrong"},
+		{"--secret-file " + secret + " --format atom --json", 0, `"check":"withdrawal","level":"MUST"`},
+		{"--secret-file " + other, 1, "FAILED   MUST    good-signature"},
+		{"--secret-file " + other + ".none", 1, "no such file"},
+		{"", 1, "--check needs --secret-file"},
+	} {
+		said := &transcript{name: "loa receive --check " + l.line}
+		c.printed = append(c.printed, said)
+		args := append([]string{"receive", "--check", base + "/bulletins"}, strings.Fields(l.line)...)
+		if got := run(&env{t.Context(), said, said}, args); got != l.status || !strings.Contains(said.String(), l.want) {
+			t.Errorf("%s: status %d, want %d and %q:\n%s", said.name, got, l.status, l.want, said)
+		}
+	}
 	end()
 	if got := <-status; got != 0 {
 		t.Errorf("status %d:\n%s", got, out)

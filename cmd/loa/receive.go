@@ -20,6 +20,11 @@ type receiveCmd struct {
 	Name       string `default:"Cổng thử nghiệm" help:"What the page calls the portal."`
 	SecretFile string `placeholder:"FILE" help:"File with the portal's secret; made if it does not exist."`
 	Dir        string `placeholder:"DIR" help:"Where to keep the bulletins; in memory without it."`
+
+	Check  string `placeholder:"URL" help:"Receive nothing: try the receiver at this address instead, with the secret of --secret-file."`
+	State  string `placeholder:"URL" help:"With --check: where the receiver lists what it holds, in the form of /bulletins.json."`
+	Format string `enum:"bulletin,full,ninjs,atom" default:"bulletin" help:"With --check: what to send: bulletin, full (with the text), ninjs or atom."`
+	JSON   bool   `help:"With --check: print the report as JSON."`
 }
 
 // Help is shown by loa receive --help.
@@ -28,10 +33,24 @@ func (*receiveCmd) Help() string {
 them at /, for programs at /bulletins.json. To connect it to a Loa on this machine:
 
   loa receive --secret-file thu.secret
-  loa portals add thu --url http://127.0.0.1:9000/bulletins --secret-file thu.secret --allow 127.0.0.0/8 --from all`
+  loa portals add thu --url http://127.0.0.1:9000/bulletins --secret-file thu.secret --allow 127.0.0.0/8 --from all
+
+With --check it plays Loa against a receiver that somebody else has written: good signatures and
+bad ones, repeats, versions out of order, corrections, withdrawals, digests, what a newer Loa might
+send, and what is as large as it can be. It prints what was right, what was not, and what to do:
+
+  loa receive --check https://portal.example/loa --secret-file portal.secret
+
+The articles it sends are withdrawn in the end; still, try a test system rather than a portal that people
+read. The status is 1 if something fails that MUST hold. What the receiver holds is looked at with
+--state, an address that answers with {"bulletins": [{"bulletin": {"type": …, "data": {"guid": …, "version":
+…, "revision": …, "status": "live" or "withdrawn", "title": …}}}, …]}.`
 }
 
 func (c *receiveCmd) Run(e *env) error {
+	if c.Check != "" {
+		return c.check(e)
+	}
 	secret, err := c.secret(e)
 	if err != nil {
 		return err
