@@ -73,14 +73,20 @@ type Options struct {
 	// WriteBuffer is in bytes, for each connection: a request that fits in it is sent by one
 	// system call. 4 KiB when 0.
 	WriteBuffer int
+	// Resolver looks names up; the system's when nil. What it answers is checked all the same.
+	Resolver *net.Resolver
 }
 
 // New makes a client. An address, URL or redirect that it refuses gives a [*RefusedError]
 // inside the error of Do; any other error may pass when tried again. The caller bounds the
 // body with [ReadBody], and ends the client's use with CloseIdleConnections.
 func New(o Options) *http.Client {
-	guard := newGuard(o.Allow)
-	dialer := &net.Dialer{Timeout: dialTimeout, Control: guard.control}
+	return newClient(o, newGuard(o.Allow).control)
+}
+
+// newClient makes a client that dials what control lets pass.
+func newClient(o Options, control func(network, address string, raw syscall.RawConn) error) *http.Client {
+	dialer := &net.Dialer{Timeout: dialTimeout, Control: control, Resolver: o.Resolver}
 	transport := &http.Transport{
 		Proxy:                  nil, // a proxy would dial in our place, unchecked
 		DialContext:            dialer.DialContext,
@@ -136,6 +142,9 @@ func followAtMost(n int) func(*http.Request, []*http.Request) error {
 // nat64 embeds IPv4 addresses in its last four bytes (RFC 6052 §2.1).
 var nat64 = ssrf.IPv6NAT64Prefix
 
+// azureHost is public by its number, but answers every machine in Azure with its own secrets.
+var azureHost = netip.MustParsePrefix("168.63.129.16/32")
+
 // guard decides on addresses at dial time.
 type guard struct {
 	ssrf       *ssrf.Guardian
@@ -155,7 +164,7 @@ func newGuard(allow []netip.Prefix) *guard {
 			v6 = append(v6, p)
 		}
 	}
-	g.ssrf = ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))
+	g.ssrf = ssrf.New(ssrf.WithAnyPort(), ssrf.WithDeniedV4Prefixes(azureHost), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))
 	return &g
 }
 

@@ -45,6 +45,9 @@ func get(t *testing.T, c *http.Client, url string) ([]byte, int, error) {
 	return body, resp.StatusCode, err
 }
 
+// asRefused reports whether trying again is known not to help.
+func asRefused(err error, refused **RefusedError) bool { return errors.As(err, refused) }
+
 func wantRefused(t *testing.T, err error, rule string) {
 	t.Helper()
 	var refused *RefusedError

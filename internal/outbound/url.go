@@ -87,7 +87,7 @@ func numberInDisguise(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return false
 	}
-	labels := strings.Split(strings.TrimSuffix(host, "."), ".")
+	labels := strings.Split(strings.TrimRight(host, "."), ".")
 	last := strings.ToLower(labels[len(labels)-1])
 	if hex, ok := strings.CutPrefix(last, "0x"); ok {
 		return strings.Trim(hex, "0123456789abcdef") == ""
