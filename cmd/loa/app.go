@@ -275,7 +275,7 @@ func (a *app) prepareBulletins(ctx context.Context) error {
 		return err
 	}
 	a.closers = append(a.closers, a.receipts.Close)
-	b, err := bulletins.New(bulletins.Options{Articles: a.articles, Portals: a.portals, Receipts: a.receipts, Tree: a.sites,
+	b, err := bulletins.New(bulletins.Options{JS: a.backbone.js, Articles: a.articles, Portals: a.portals, Receipts: a.receipts, Tree: a.sites,
 		MediaBase: a.cfg.MediaURL, Version: version(), Log: a.log, Metrics: a.registry})
 	if err != nil {
 		return err
@@ -291,7 +291,7 @@ func (a *app) prepareBulletins(ctx context.Context) error {
 			go e.Wake(name) // what waited while it was paused, or could not be reached as it was; or is to be dropped
 		}
 	})
-	a.workers = append(a.workers, worker{"bulletins", e.Run})
+	a.workers = append(a.workers, worker{"bulletins", e.Run}, worker{"digests", b.Times})
 	return nil
 }
 

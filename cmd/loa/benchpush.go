@@ -181,7 +181,7 @@ func (pb *pushBench) stack(name string, portals []portal.Portal, failed func(str
 	// A line of the log for each bulletin is part of the work.
 	log := zerolog.New(io.Discard).With().Timestamp().Logger()
 	metrics := prometheus.NewRegistry()
-	s.worker, err = bulletins.New(bulletins.Options{Articles: s.log, Portals: s.portals, Receipts: s.receipts, Tree: tree,
+	s.worker, err = bulletins.New(bulletins.Options{JS: s.js, Articles: s.log, Portals: s.portals, Receipts: s.receipts, Tree: tree,
 		MediaBase: "https://loa.example/", Version: version(), Log: log, Metrics: metrics})
 	if err != nil {
 		return nil, err

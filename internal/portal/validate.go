@@ -152,6 +152,8 @@ func (p Portal) validateDigest(fs *faults) {
 	if p.Digest == nil {
 		return
 	}
+	fs.check(p.Format == FormatBulletin && p.Content == ContentSummary, "digest", "one of format "+p.Format+", content "+p.Content,
+		"none, or format "+FormatBulletin+" and content "+ContentSummary+": a digest holds summaries")
 	if _, err := cron.Zone(p.Digest.Zone); err != nil {
 		fs.add("digest.zone", show(p.Digest.Zone), "a time zone such as Asia/Ho_Chi_Minh")
 	} else if _, err := cron.Parse(p.Digest.At, p.Digest.Zone); err != nil {

@@ -28,6 +28,9 @@ func ErasureKey(picture string) Key { return Key(picture) }
 // ErasureOf gives the picture of a message of [ErasureConsumer].
 func ErasureOf(subject string) string { return strings.TrimPrefix(subject, dueSubject(Erasure, "")) }
 
+// Digest is what is due for a portal, whose name stands for the article's key: its digest.
+const Digest = "digest"
+
 func scheduleSubject(what, key string) string { return schedulePrefix + what + "." + key }
 func dueSubject(what, key string) string      { return duePrefix + what + "." + key }
 
@@ -40,6 +43,15 @@ func DueParts(subject string) (what string, k Key, err error) {
 	}
 	k, err = ParseKey(key)
 	return what, k, err
+}
+
+// DuePortal reads the subject of a message of [DigestConsumer].
+func DuePortal(subject string) (string, error) {
+	name, ok := strings.CutPrefix(subject, dueSubject(Digest, ""))
+	if !ok || !isToken(name) {
+		return "", fmt.Errorf("subject %q is not of a digest that is due", subject)
+	}
+	return name, nil
 }
 
 // Schedule makes JetStream deliver messages later.

@@ -129,7 +129,7 @@ func streamConfigs(o Options) []jetstream.StreamConfig {
 		AllowAtomicPublish: true,
 	}, {
 		Name:              Schedules,
-		Description:       "Embargoes, expiries, late retries. No MaxAge: it would delete what waits.",
+		Description:       "Embargoes, expiries, late retries, digests. No MaxAge: it would delete what waits.",
 		Subjects:          []string{schedulePrefix + ">", duePrefix + ">"},
 		Retention:         jetstream.WorkQueuePolicy,
 		MaxMsgsPerSubject: 1,
@@ -166,6 +166,13 @@ func DueConsumer(ctx context.Context, js jetstream.JetStream) (jetstream.Consume
 func ErasureConsumer(ctx context.Context, js jetstream.JetStream) (jetstream.Consumer, error) {
 	return consumer(ctx, js, Schedules, jetstream.ConsumerConfig{
 		Durable: "due-erasures", FilterSubjects: []string{dueSubject(Erasure, "*")}, MaxAckPending: 1000,
+	})
+}
+
+// DigestConsumer gives out the portals whose digests the scheduler found due.
+func DigestConsumer(ctx context.Context, js jetstream.JetStream) (jetstream.Consumer, error) {
+	return consumer(ctx, js, Schedules, jetstream.ConsumerConfig{
+		Durable: "due-digests", FilterSubjects: []string{dueSubject(Digest, "*")}, MaxAckPending: 1000,
 	})
 }
 

@@ -10,6 +10,9 @@
 // is or may be. The receipt is on disk before the flag is lowered, so a crash at any point
 // leaves either a flag, and the bulletin is sent (again), or a receipt.
 //
+// A portal that asked for a digest has its normal flags held until it is due. That is a flag of its
+// own, of which the time's coming is one more raising; the digest takes what is held (see digest).
+//
 // How an answer is read is in classify. The engine adds what a failure means beyond the
 // attempt: breaker, pauses, dead letters.
 package bulletins
@@ -20,6 +23,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
@@ -38,6 +42,7 @@ const by = "loa"
 
 // Options of a worker. All but Log and Metrics are required.
 type Options struct {
+	JS       jetstream.JetStream
 	Articles *streams.Log
 	Portals  *portal.Registry
 	Receipts *portal.Receipts
@@ -54,6 +59,7 @@ type Options struct {
 type Worker struct {
 	opts     Options
 	articles *articles
+	times    *times // of digests
 	clients  *clients
 	metrics  *metrics
 	log      zerolog.Logger
@@ -68,8 +74,10 @@ func New(o Options) (*Worker, error) {
 	w := &Worker{
 		opts: o, metrics: m, log: o.Log, clients: newClients(),
 		articles: newArticles(o.Articles, o.Tree, o.MediaBase),
+		times:    newTimes(o),
 	}
 	o.Portals.OnChange(w.clients.forget)
+	o.Portals.OnChange(w.times.changed)
 	return w, nil
 }
 
@@ -89,7 +97,12 @@ func (w *Worker) Limits(name string) reconcile.Limits {
 		// One whose entry is malformed waits; one that is gone is done with.
 		return reconcile.Limits{Queue: queue, Paused: w.opts.Portals.Known(name)}
 	}
-	return reconcile.Limits{InFlight: p.InFlight, Queue: queue, Interval: p.Interval(), Paused: p.Paused != nil}
+	l := reconcile.Limits{InFlight: p.InFlight, Queue: queue, Interval: p.Interval(), Paused: p.Paused != nil}
+	if p.Digest != nil {
+		// A digest may hold any article: beside it, no other is to be under way.
+		l.Held, l.InFlight = true, 1
+	}
+	return l
 }
 
 // OnState notes in the registry how a portal fares, for [reconcile.Options].
@@ -115,11 +128,13 @@ func (w *Worker) Reconcile(ctx context.Context, name string, flags []reconcile.F
 		return nil
 	}
 	for _, f := range flags {
-		key, err := streams.ParseKey(f.Key)
-		if err != nil {
-			return reconcile.Permanent(err)
+		if f.Key == digestKey {
+			if err := w.digest(ctx, p); err != nil {
+				return err
+			}
+			continue
 		}
-		if err := w.level(ctx, p, key, f.Seq); err != nil {
+		if err := w.level(ctx, p, f); err != nil {
 			return err
 		}
 	}
@@ -127,41 +142,62 @@ func (w *Worker) Reconcile(ctx context.Context, name string, flags []reconcile.F
 }
 
 // level brings the portal level with one article.
-func (w *Worker) level(ctx context.Context, p portal.Portal, key streams.Key, seq uint64) error {
-	a, err := w.articles.get(ctx, wanted{key, formOf(p)}, seq)
+func (w *Worker) level(ctx context.Context, p portal.Portal, f reconcile.Flag) error {
+	s, err := w.standing(ctx, p, f)
+	if err != nil || !s.due {
+		return err
+	}
+	if f.Class == streams.Express && p.Digest != nil && !p.Digest.Express && !refusedBefore(s.receipt) {
+		f.Class = streams.Normal // it waits with the others
+		return reconcile.Raise(ctx, w.opts.JS, []reconcile.Flag{f})
+	}
+	return w.send(ctx, p, s.article, s.receipt)
+}
+
+// standing is how a portal stands with an article.
+type standing struct {
+	article *prepared
+	receipt portal.Receipt
+	// due says that the portal has to be sent the article as it is now. Without it, the others
+	// may be missing.
+	due bool
+}
+
+func (w *Worker) standing(ctx context.Context, p portal.Portal, f reconcile.Flag) (standing, error) {
+	key, err := streams.ParseKey(f.Key)
+	if err != nil {
+		return standing{}, reconcile.Permanent(err)
+	}
+	a, err := w.articles.get(ctx, wanted{key, formOf(p)}, f.Seq)
 	if errors.Is(err, streams.ErrNotFound) {
 		w.log.Warn().Str("portal", p.Name).Str("article", string(key)).Msg("flagged article is not in the log")
-		return nil
+		return standing{}, nil
 	}
 	if err != nil {
-		return err
+		return standing{}, err
 	}
 	r, _, err := w.opts.Receipts.Get(ctx, p.Name, key)
 	if err != nil {
-		return err
+		return standing{}, err
 	}
-	return w.bring(ctx, p, a, r)
+	return w.compare(ctx, p, a, r)
 }
 
-// bring sends the portal the article, if by its receipt it does not hold it.
-func (w *Worker) bring(ctx context.Context, p portal.Portal, a *prepared, r portal.Receipt) error {
+// compare finds out whether the portal has to be sent the article, by its receipt.
+func (w *Worker) compare(ctx context.Context, p portal.Portal, a *prepared, r portal.Receipt) (standing, error) {
 	due := p.Due(a.Article, r, w.opts.Tree)
 	if !due && !r.Touched() {
 		// Nothing is to be sent because nothing was: that must be certain.
 		var err error
 		if r, _, err = w.opts.Receipts.Latest(ctx, p.Name, a.key); err != nil {
-			return err
+			return standing{}, err
 		}
 		due = p.Due(a.Article, r, w.opts.Tree)
 	}
 	if !due {
 		w.metrics.outcomes.WithLabelValues(outcomeLevel).Inc()
-		return nil
 	}
-	if len(a.bulletin) == 0 {
-		return reconcile.Permanent(a.fault)
-	}
-	return w.send(ctx, p, a, r)
+	return standing{a, r, due}, nil
 }
 
 // receiptTimeout bounds the storing of a receipt after an answer, which goes on when the worker
@@ -171,64 +207,32 @@ const receiptTimeout = 5 * time.Second
 // send pushes the article's bulletin to the portal, between two receipts: an intent, unless an
 // earlier one stands, and the outcome.
 func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r portal.Receipt) error {
+	if len(a.bulletin) == 0 {
+		return reconcile.Permanent(a.fault)
+	}
 	id := webhookID(p.Name, a)
-	if r.WebhookID != id {
-		r.WebhookID, r.Attempts = id, 0
-	}
-	r.GUID = a.GUID
-	r.Attempts++
-	r.LastAttempt = time.Now().UTC()
-	r.LastStatus, r.LastError = 0, ""
-	r.Outcome, r.Tried, r.Took = "", article.Version{}, 0
 	before := r.MayHold
-	if !r.Touched() {
-		r.MayHold = a.Version
-		var err error
-		if r, err = w.opts.Receipts.Intend(ctx, r); err != nil {
+	r, now, err := w.begin(ctx, r, a, id)
+	if err != nil {
+		return err
+	}
+	if now != a {
+		s, err := w.compare(ctx, p, now, r)
+		if err != nil || !s.due {
 			return err
 		}
-		// Whoever took up a later version before this intent was there has found nothing to
-		// withdraw. So either they see the intent, or their version is seen here.
-		now, err := w.articles.latest(ctx, a.wanted())
-		if err != nil {
-			return err
-		}
-		if now.seq != a.seq {
-			r.MayHold, r.Attempts = article.Version{}, 0
-			if r, err = w.opts.Receipts.Put(ctx, r); err != nil {
-				return err
-			}
-			return w.bring(ctx, p, now, r)
-		}
+		return w.send(ctx, p, now, s.receipt)
 	}
-	if reconcile.Lapsed(ctx) {
-		return fmt.Errorf("portal %q, article %s: left to another worker: %w", p.Name, a.key, context.Canceled)
+	answer, took, err := w.deliver(ctx, p, id, a.bulletin, a.contentType)
+	if err != nil {
+		return err
 	}
-
-	began := time.Now()
-	w.metrics.inFlight.Inc()
-	answer := w.push(ctx, p, id, a.bulletin, a.contentType)
-	w.metrics.inFlight.Dec()
-	took := time.Since(began)
-	w.metrics.seconds.Observe(took.Seconds())
 	if answer.err != nil && ctx.Err() != nil {
 		// The worker is being stopped. Whether the bulletin arrived will not be known.
 		return fmt.Errorf("portal %q, article %s: %w", p.Name, a.key, ctx.Err())
 	}
-
 	result := classify(p, answer)
-	r.LastStatus = answer.status
-	r.Outcome, r.Tried, r.Took = result.outcome, a.Version, took
-	if result.err == nil {
-		r.Holds, r.Status, r.At = a.Version, a.Status, time.Now().UTC()
-		r.MayHold = article.Version{}
-	} else {
-		r.LastError = result.err.Error()
-		r.MayHold = before
-		if answer.connected {
-			r.MayHold = a.Version
-		}
-	}
+	r = outcome(r, a, before, answer, result, took)
 	w.metrics.outcomes.WithLabelValues(result.outcome).Inc()
 	w.logOutcome(p, a, r, result, took)
 
@@ -245,6 +249,68 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 		return w.gone(ctx, p, result.err)
 	}
 	return result.verdict()
+}
+
+// begin starts an attempt at an article: an intent is on disk before there is one, if it is the
+// first. It gives the article as it is to be sent: another than a, if that is not the current
+// version any more, and the portal was sent none.
+func (w *Worker) begin(ctx context.Context, r portal.Receipt, a *prepared, id string) (portal.Receipt, *prepared, error) {
+	if r.WebhookID != id {
+		r.WebhookID, r.Attempts = id, 0
+	}
+	r.GUID = a.GUID
+	r.Attempts++
+	r.LastAttempt = time.Now().UTC()
+	r.LastStatus, r.LastError = 0, ""
+	r.Outcome, r.Tried, r.Took = "", article.Version{}, 0
+	if r.Touched() {
+		return r, a, nil
+	}
+	r.MayHold = a.Version
+	r, err := w.opts.Receipts.Intend(ctx, r)
+	if err != nil {
+		return r, nil, err
+	}
+	// Whoever took up a later version before this intent was there has found nothing to withdraw.
+	// So either they see the intent, or their version is seen here.
+	now, err := w.articles.latest(ctx, a.wanted())
+	if err != nil || now.seq == a.seq {
+		return r, a, err
+	}
+	r.MayHold, r.Attempts = article.Version{}, 0
+	r, err = w.opts.Receipts.Put(ctx, r)
+	return r, now, err
+}
+
+// deliver is push, measured, unless another worker may have taken over.
+func (w *Worker) deliver(ctx context.Context, p portal.Portal, id string, body []byte, contentType string) (answer, time.Duration, error) {
+	if reconcile.Lapsed(ctx) {
+		return answer{}, 0, fmt.Errorf("portal %q: left to another worker: %w", p.Name, context.Canceled)
+	}
+	began := time.Now()
+	w.metrics.inFlight.Inc()
+	a := w.push(ctx, p, id, body, contentType)
+	w.metrics.inFlight.Dec()
+	took := time.Since(began)
+	w.metrics.seconds.Observe(took.Seconds())
+	return a, took, nil
+}
+
+// outcome is the receipt after an attempt, before which the portal may have held another version.
+func outcome(r portal.Receipt, a *prepared, before article.Version, answer answer, result result, took time.Duration) portal.Receipt {
+	r.LastStatus = answer.status
+	r.Outcome, r.Tried, r.Took = result.outcome, a.Version, took
+	if result.err == nil {
+		r.Holds, r.Status, r.At = a.Version, a.Status, time.Now().UTC()
+		r.MayHold = article.Version{}
+		return r
+	}
+	r.LastError = result.err.Error()
+	r.MayHold = before
+	if answer.connected {
+		r.MayHold = a.Version
+	}
+	return r
 }
 
 // gone pauses a portal that says that it is no more. The flag is handed back, and waits for

@@ -73,10 +73,9 @@ func startWorker(t *testing.T, srv *embedded.NATS) (kill func()) {
 	return kill
 }
 
-// A worker is killed when a portal has kept two bulletins but not answered yet: nobody knows
-// that they arrived. One of the articles is withdrawn after that.
-func TestWhatAKilledWorkerHadDeliveredIsRepeatedOrWithdrawn(t *testing.T) {
-	t.Parallel()
+// served is a NATS that other processes reach.
+func served(t *testing.T) (*embedded.NATS, jetstream.JetStream) {
+	t.Helper()
 	srv, err := embedded.StartNATS(t.Context(), embedded.NATSOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +90,14 @@ func TestWhatAKilledWorkerHadDeliveredIsRepeatedOrWithdrawn(t *testing.T) {
 	if err := streams.Setup(t.Context(), js, streams.Options{}); err != nil {
 		t.Fatal(err)
 	}
+	return srv, js
+}
 
+// A worker is killed when a portal has kept two bulletins but not answered yet: nobody knows
+// that they arrived. One of the articles is withdrawn after that.
+func TestWhatAKilledWorkerHadDeliveredIsRepeatedOrWithdrawn(t *testing.T) {
+	t.Parallel()
+	srv, js := served(t)
 	s := stopped(t, js)
 	kill := startWorker(t, srv)
 	var got posts

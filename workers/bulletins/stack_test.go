@@ -100,7 +100,7 @@ func open(ctx context.Context, js jetstream.JetStream) (*stack, error) {
 		return nil, err
 	}
 	s.worker, err = bulletins.New(bulletins.Options{
-		Articles: s.articles, Portals: s.portals, Receipts: s.receipts, Tree: tree,
+		JS: js, Articles: s.articles, Portals: s.portals, Receipts: s.receipts, Tree: tree,
 		MediaBase: "https://loa.example/", Version: "1.2.3", Log: log,
 	})
 	return s, err
