@@ -199,20 +199,24 @@ func (d *demo) checkFeed(ctx context.Context, id string, log map[streams.Key]str
 			continue
 		}
 		if len(got.Items) != len(want) {
-			faults = append(faults, fmt.Errorf("%s shows %d articles, want %d", address, len(got.Items), len(want)))
+			faults = append(faults, fmt.Errorf("%s shows %d entries, want %d", address, len(got.Items), len(want)))
 			continue
 		}
 		for i, item := range got.Items {
-			if item.GUID != want[i].GUID || item.Title != want[i].Title {
-				faults = append(faults, fmt.Errorf("%s, entry %d: %s %q, want %s %q", address, i+1, item.GUID, item.Title, want[i].GUID, want[i].Title))
+			if got := (shownEntry{item.Link, item.Title}); got != want[i] {
+				faults = append(faults, fmt.Errorf("%s, entry %d: %s %q, want %s %q", address, i+1, got.link, got.title, want[i].link, want[i].title))
 			}
 		}
 	}
 	return faults
 }
 
-// expectedEntries is what a feed is to show, in order.
-func expectedEntries(catalog *feeds.Catalog, id string, page int, log map[streams.Key]streams.Entry) []streams.Entry {
+// shownEntry is what an entry leads to, and its title.
+type shownEntry struct{ link, title string }
+
+// expectedEntries is what a feed is to show, in order: an entry for each of its newest articles, or
+// for each of the pictures in their galleries.
+func expectedEntries(catalog *feeds.Catalog, id string, page int, log map[streams.Key]streams.Entry) (shown []shownEntry) {
 	feed, ok := catalog.Parse(id)
 	if !ok {
 		return nil
@@ -226,7 +230,18 @@ func expectedEntries(catalog *feeds.Catalog, id string, page int, log map[stream
 	slices.SortFunc(want, func(a, b streams.Entry) int {
 		return cmp.Or(b.Published.Compare(a.Published), cmp.Compare(a.GUID, b.GUID))
 	})
-	return want[:min(len(want), page)]
+	for _, a := range want[:min(len(want), page)] {
+		if feed.Kind != feeds.OfGallery {
+			shown = append(shown, shownEntry{a.URL, a.Title})
+			continue
+		}
+		for _, img := range a.Images {
+			if img.Role == events.RoleGallery && img.Stored() {
+				shown = append(shown, shownEntry{a.URL, cmp.Or(img.Caption, img.Alt, a.Title)})
+			}
+		}
+	}
+	return shown
 }
 
 // checkPortal compares what a portal holds with what its filter selects.

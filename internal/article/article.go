@@ -101,6 +101,8 @@ type Selections struct {
 	Tags       []string `json:"tags,omitempty"`       // sorted
 	Languages  []string `json:"languages,omitempty"`  // sorted
 	Urgency    int      `json:"urgency,omitempty"`
+	// Gallery says that it once showed pictures of a gallery.
+	Gallery bool `json:"gallery,omitempty"`
 }
 
 // Image is a picture of the article. One without SHA256 has not arrived (yet): it is shown
@@ -132,6 +134,11 @@ func (a *Article) Pictures() []string {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// HasGallery reports whether the article shows pictures of a gallery.
+func (a *Article) HasGallery() bool {
+	return slices.ContainsFunc(a.Images, func(i Image) bool { return i.Role == events.RoleGallery && i.Stored() })
 }
 
 // maxReleased bounds how many pictures an article remembers that it no longer uses: more than

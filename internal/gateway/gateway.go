@@ -74,6 +74,7 @@ const (
 	FeedOfSite     = "site"
 	FeedOfSubtree  = "subtree"
 	FeedOfCategory = "category"
+	FeedOfGallery  = "gallery"
 )
 
 // FeedInfo describes a feed to the index page.
@@ -81,7 +82,7 @@ type FeedInfo struct {
 	ID    string
 	Title string
 	Site  string // its id
-	Kind  string // [FeedOfSite], [FeedOfSubtree] or [FeedOfCategory]
+	Kind  string // [FeedOfSite], [FeedOfSubtree], [FeedOfCategory] or [FeedOfGallery]
 }
 
 // Check is the state of one thing that the process needs.

@@ -88,12 +88,12 @@ func (s Settings) check() error {
 // Kind of a feed.
 type Kind string
 
-// Kinds of feeds. There is one of the first and of the last for each site, and one of the
-// second for each category of it.
+// Kinds of feeds. There is one of each for each site, and one of the second for each category of it.
 const (
 	OfSite     Kind = "site"     // <site>: what the site publishes
 	OfCategory Kind = "category" // <site>--in--<category token>: its articles in one category
 	OfSubtree  Kind = "subtree"  // <site>--all: what it and all sites under it publish
+	OfGallery  Kind = "gallery"  // <site>--gallery: the pictures of its articles' galleries, an entry each
 )
 
 // An id of a site holds no "--", so that the rest of a feed's id begins at the first.
@@ -101,6 +101,7 @@ const (
 	separator  = "--"
 	inCategory = "in--"
 	ofAll      = "all"
+	ofGallery  = "gallery"
 )
 
 var (
@@ -164,6 +165,9 @@ func (c *Catalog) Concerned(a *article.Article) []string {
 	for _, category := range a.Ever.Categories {
 		ids = append(ids, categoryFeed(a.Site, category))
 	}
+	if a.HasGallery() || a.Ever.Gallery {
+		ids = append(ids, a.Site+separator+ofGallery)
+	}
 	for _, above := range chain {
 		ids = append(ids, above+separator+ofAll)
 	}
@@ -189,6 +193,10 @@ func (c *Catalog) Parse(id string) (Feed, bool) {
 		f.Kind = OfSubtree
 		return f, true
 	}
+	if rest == ofGallery {
+		f.Kind = OfGallery
+		return f, true
+	}
 	category, ok := strings.CutPrefix(rest, inCategory)
 	if !ok || !categoryPattern.MatchString(category) {
 		return Feed{}, false
@@ -207,6 +215,8 @@ func (c *Catalog) Matches(f Feed, a *article.Article) bool {
 		return a.Site == f.Site
 	case OfCategory:
 		return a.Site == f.Site && slices.ContainsFunc(a.Categories, f.isCategory)
+	case OfGallery:
+		return a.Site == f.Site && a.HasGallery()
 	default:
 		return c.tree.Under(a.Site, f.Site)
 	}
@@ -231,6 +241,8 @@ func (c *Catalog) Title(f Feed, label string) string {
 		return name + " – " + label
 	case OfSubtree:
 		return name + " và các đơn vị trực thuộc"
+	case OfGallery:
+		return name + " – Thư viện ảnh"
 	}
 	return name
 }

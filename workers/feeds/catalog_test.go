@@ -39,6 +39,7 @@ func TestFeedIDs(t *testing.T) {
 	for id, want := range map[string]Feed{
 		ward:                {ward, ward, OfSite, ""},
 		ward + "--all":      {ward + "--all", ward, OfSubtree, ""},
+		ward + "--gallery":  {ward + "--gallery", ward, OfGallery, ""},
 		ward + "--in--all":  {ward + "--in--all", ward, OfCategory, "all"},
 		ward + "--in----x":  {ward + "--in----x", ward, OfCategory, "--x"},
 		ward + "--in--in--": {ward + "--in--in--", ward, OfCategory, "in--"},
@@ -60,6 +61,7 @@ func TestFeedTitles(t *testing.T) {
 	for id, want := range map[string]string{
 		ward:                     "Phường Cầu Gỗ",
 		ward + "--in--y-te":      "Phường Cầu Gỗ – Y tế",
+		ward + "--gallery":       "Phường Cầu Gỗ – Thư viện ảnh",
 		sample.BenSong + "--all": "Quận Bến Sông và các đơn vị trực thuộc",
 	} {
 		f, _ := c.Parse(id)

@@ -4,8 +4,8 @@
 //	                       ▲
 //	       the log ────────┘
 //
-// For each site there is a feed of what it publishes, one for each of its categories, and one
-// for the whole subtree under it (see [Catalog]). A feed's index is the list of its newest
+// For each site there is a feed of what it publishes, one for each of its categories, one for the
+// whole subtree under it, and one of the pictures in its gallery (see [Catalog]). A feed's index is the list of its newest
 // entries, kept in the bucket "feeds". [Feeds.Reconcile] takes all of a feed's waiting flags,
 // applies the articles they name, as the log holds them now, to the index, renders every
 // format once, and stores the results. What did not change is not written again.
@@ -89,10 +89,15 @@ type Feeds struct {
 	interval time.Duration
 	events   zerolog.Logger
 	metrics  *metrics
-	// items are rendered entries, by article: the same in every feed.
-	items *cache[streams.Key, *item]
+	// items are rendered entries, by article: the same in every feed but galleries.
+	items *cache[itemKey, *item]
 	marks *cache[string, marks] // by feed
 	list  listing
+}
+
+type itemKey struct {
+	article streams.Key
+	gallery bool
 }
 
 // New opens the log and the bucket that [streams.Setup] made.
@@ -115,7 +120,7 @@ func New(ctx context.Context, o Options) (*Feeds, error) {
 	return &Feeds{
 		js: o.JS, log: log, bucket: bucket, objects: o.Objects, catalog: o.Catalog,
 		announce: o.Level, interval: o.Interval, events: o.Log, metrics: m,
-		items: newCache[streams.Key](itemCache, (*item).size),
+		items: newCache[itemKey](itemCache, (*item).size),
 		marks: newCache[string](markCache, func(marks) int { return 1 }),
 	}, nil
 }

@@ -63,6 +63,9 @@ func TestEachFeedShowsWhatItSelects(t *testing.T) {
 			t.Errorf("%s is empty", feed)
 		}
 		for _, a := range all {
+			if f.Kind == OfGallery {
+				continue // its entries are pictures
+			}
 			if got := slices.Contains(titles, a.Title); got != w.catalog.Matches(f, a) {
 				t.Errorf("%s shows %q: %t", feed, a.Title, got)
 			}
@@ -76,7 +79,7 @@ func TestEachFeedShowsWhatItSelects(t *testing.T) {
 		t.Fatalf("%d feeds are listed of %d, error %v", len(infos), len(flags), err)
 	}
 	for _, info := range infos {
-		if info.Entries != len(w.shows(info.ID)) || info.Title == "" || info.Updated.IsZero() {
+		if info.Kind != OfGallery && info.Entries != len(w.shows(info.ID)) || info.Title == "" || info.Updated.IsZero() {
 			t.Errorf("listed %+v", info)
 		}
 	}

@@ -23,7 +23,7 @@ type Info struct {
 	Kind  Kind
 	// Updated is when the last version that changed the feed entered the log.
 	Updated time.Time
-	// Entries is how many the feed shows.
+	// Entries is how many articles the feed shows.
 	Entries int
 }
 

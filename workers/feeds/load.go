@@ -82,7 +82,7 @@ func (f *Feeds) load(ctx context.Context, feed Feed, h *held) ([]*item, error) {
 		for _, r := range h.page(size) {
 			it := loaded[r.Key]
 			if it == nil || it.seq != r.Seq {
-				it = f.items.get(r.Key)
+				it = f.items.get(itemKey{r.Key, feed.Kind == OfGallery})
 			}
 			if it == nil || it.seq != r.Seq {
 				wants = append(wants, want{r.Key, r.Seq})
@@ -99,12 +99,12 @@ func (f *Feeds) load(ctx context.Context, feed Feed, h *held) ([]*item, error) {
 				if e.Article == nil || !f.catalog.Matches(feed, e.Article) {
 					continue // apply has removed it
 				}
-				it, err := f.catalog.item(e.Article, e.Seq)
+				it, err := f.catalog.item(feed, e.Article, e.Seq)
 				if err != nil {
 					return err
 				}
 				loaded[e.Key] = it
-				f.items.put(e.Key, it)
+				f.items.put(itemKey{e.Key, feed.Kind == OfGallery}, it)
 			}
 			return nil
 		})

@@ -44,12 +44,13 @@ var formats = [formatCount]struct {
 	name        string // of the object, and in addresses
 	label       string // in metrics and messages
 	contentType string
+	between     string // two entries
 	element     func(*entry) ([]byte, error)
 	write       func(io.Writer, *document, [][]byte) error
 }{
-	formatRSS:  {"feed.rss", "rss", rssType + "; charset=utf-8", rssElement, writeRSS},
-	formatAtom: {"feed.atom", "atom", atomType + "; charset=utf-8", atomElement, writeAtom},
-	formatJSON: {"feed.json", "json", jsonType, jsonElement, writeJSON},
+	formatRSS:  {"feed.rss", "rss", rssType + "; charset=utf-8", "\n", rssElement, writeRSS},
+	formatAtom: {"feed.atom", "atom", atomType + "; charset=utf-8", "\n", atomElement, writeAtom},
+	formatJSON: {"feed.json", "json", jsonType, ",\n", jsonElement, writeJSON},
 }
 
 // elements is one entry in every format.
@@ -76,14 +77,18 @@ func (e *entry) render() (elements, error) {
 	return all, nil
 }
 
-// item is an entry that was rendered with its full content. It does not change.
+// item is an entry that was rendered with its full content, or a gallery's of one article. It does
+// not change.
 type item struct {
 	seq uint64 // of the version
 	*entry
 	full elements
 }
 
-func (c *Catalog) item(a *article.Article, seq uint64) (*item, error) {
+func (c *Catalog) item(f Feed, a *article.Article, seq uint64) (*item, error) {
+	if f.Kind == OfGallery {
+		return c.galleryItem(a, seq)
+	}
 	e := c.entry(a)
 	full, err := e.render()
 	if err != nil {
@@ -101,6 +106,7 @@ func (i *item) size() int {
 // document is a feed as every format shows it, without its entries.
 type document struct {
 	id, title, language string
+	about               string // what begins the description
 	publisher, home     string // the site
 	image               string
 	hubs                []string
@@ -118,6 +124,7 @@ func (c *Catalog) document(f Feed, ix *index) *document {
 	d := &document{
 		id:        uuid.NewSHA1(feedSpace, []byte(f.ID)).URN(),
 		title:     c.Title(f, ix.Label),
+		about:     "Tin mới: ",
 		language:  c.settings.Language,
 		publisher: c.Title(Feed{Site: f.Site, Kind: OfSite}, ""),
 		home:      address(of.URL),
@@ -126,6 +133,9 @@ func (c *Catalog) document(f Feed, ix *index) *document {
 		ttl:       c.settings.TTL,
 		updated:   moment(ix.Updated).In(zone).Truncate(time.Second),
 		revision:  ix.Revision,
+	}
+	if f.Kind == OfGallery {
+		d.about = "Ảnh mới: "
 	}
 	for i, format := range formats {
 		d.address[i] = c.address(f, format.name)
@@ -136,7 +146,7 @@ func (c *Catalog) document(f Feed, ix *index) *document {
 // gorilla is the document as far as gorilla/feeds knows feeds.
 func (d *document) gorilla() *gorilla.Feed {
 	g := &gorilla.Feed{
-		Title: d.title, Link: &gorilla.Link{Href: d.home}, Description: "Tin mới: " + d.title, Updated: d.updated,
+		Title: d.title, Link: &gorilla.Link{Href: d.home}, Description: d.about + d.title, Updated: d.updated,
 	}
 	if d.home == "" { // RSS wants a link
 		g.Link.Href = d.address[formatRSS]
@@ -171,6 +181,9 @@ func (c *Catalog) render(f Feed, ix *index, items []*item) ([formatCount][]byte,
 	for _, it := range items {
 		el := it.full
 		if room -= el.largest(); room < 0 {
+			if f.Kind == OfGallery {
+				break // its entries are briefs as they are
+			}
 			full = false
 		}
 		if !full {
@@ -180,7 +193,9 @@ func (c *Catalog) render(f Feed, ix *index, items []*item) ([formatCount][]byte,
 			}
 		}
 		for i := range formats {
-			parts[i] = append(parts[i], el[i])
+			if len(el[i]) > 0 { // else a gallery's article without a picture that can be shown
+				parts[i] = append(parts[i], el[i])
+			}
 		}
 	}
 	d := c.document(f, ix)

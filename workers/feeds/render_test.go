@@ -47,7 +47,7 @@ func rendered(t testing.TB, c *Catalog, feed string, articles []*article.Article
 	h.Updated = h.accepted
 	var items []*item
 	for _, r := range h.page(c.settings.Page) {
-		it, err := c.item(bySeq[r.Seq], r.Seq)
+		it, err := c.item(f, bySeq[r.Seq], r.Seq)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,7 +28,7 @@ func (c *Catalog) NewTrial(f Feed, entries []streams.Entry) (*Trial, error) {
 		if ch.shown == nil {
 			return nil, fmt.Errorf("trial of feed %s: it does not show article %s", f.ID, e.Key)
 		}
-		it, err := c.item(e.Article, e.Seq)
+		it, err := c.item(Feed{}, e.Article, e.Seq)
 		if err != nil {
 			return nil, err
 		}
@@ -70,7 +70,7 @@ func (t *Trial) Anew(name string) ([]byte, error) {
 
 // Changed gives the documents of all formats after entry i has changed: the others are known.
 func (t *Trial) Changed(i int) ([formatCount][]byte, error) {
-	it, err := t.catalog.item(t.entries[i].Article, t.entries[i].Seq)
+	it, err := t.catalog.item(Feed{}, t.entries[i].Article, t.entries[i].Seq)
 	if err != nil {
 		return [formatCount][]byte{}, err
 	}

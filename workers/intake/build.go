@@ -186,7 +186,7 @@ func withdrawn(cur *article.Article, ev events.Event) *article.Article {
 func husk(cur *article.Article) *article.Article {
 	return &article.Article{GUID: cur.GUID, Site: cur.Site, ID: cur.ID, Version: cur.Version, Digests: cur.Digests,
 		URL: cur.URL, Title: cur.Title, Language: cur.Language, Categories: cur.Categories, Tags: cur.Tags, Urgency: cur.Urgency,
-		Published: cur.Published, Updated: cur.Updated, Accepted: cur.Accepted, ExpiresAt: cur.ExpiresAt, Ever: cur.Ever, Kept: cur.Pictures()}
+		Published: cur.Published, Updated: cur.Updated, Accepted: cur.Accepted, ExpiresAt: cur.ExpiresAt, Ever: remember(cur.Ever, cur), Kept: cur.Pictures()}
 }
 
 // expire turns an article into one that has been withdrawn because its time is over.
@@ -210,6 +210,7 @@ func remember(ever article.Selections, a *article.Article) article.Selections {
 	}
 	ever.Tags = with(ever.Tags, a.Tags...)
 	ever.Languages = with(ever.Languages, a.Language)
+	ever.Gallery = ever.Gallery || a.HasGallery()
 	if ever.Urgency == 0 || a.Urgency < ever.Urgency {
 		ever.Urgency = a.Urgency
 	}
