@@ -43,7 +43,7 @@ send, and what is as large as it can be. It prints what was right, what was not,
 
 The articles it sends are withdrawn in the end; still, try a test system rather than a portal that people
 read. The status is 1 if something fails that MUST hold. What the receiver holds is looked at with
---state, an address that answers with {"bulletins": [{"bulletin": {"type": …, "data": {"guid": …, "version":
+--state, an address that answers with {"bulletins": [{"bulletin": {"data": {"guid": …, "version":
 …, "revision": …, "status": "live" or "withdrawn", "title": …}}}, …]}.`
 }
 

@@ -12,11 +12,27 @@ import (
 	"github.com/loa-syndication/loa/internal/outbound"
 )
 
-// list is what a receiver holds, as that of `loa receive` lists it at /bulletins.json.
+// list is what a receiver holds, as that of `loa receive` lists it at /bulletins.json, in so far
+// as it is looked at.
 type list struct {
 	Bulletins []struct {
-		Bulletin events.Bulletin `json:"bulletin"`
+		Bulletin struct {
+			Data held `json:"data"`
+		} `json:"bulletin"`
 	} `json:"bulletins"`
+}
+
+// held is an article that a receiver holds.
+type held struct {
+	GUID     string `json:"guid"`
+	Version  int64  `json:"version"`
+	Revision int64  `json:"revision"`
+	Status   string `json:"status"`
+	Title    string `json:"title"`
+}
+
+func (h *held) String() string {
+	return fmt.Sprintf("version %s, %s", article.Version{Number: h.Version, Revision: h.Revision}, h.Status)
 }
 
 func (s *session) list(ctx context.Context) (l list, err error) {
@@ -44,7 +60,7 @@ func (s *session) list(ctx context.Context) (l list, err error) {
 
 // seen waits until what is held under the article's GUID is as wanted; nil stands for nothing.
 // Where there is no list, it takes that for granted.
-func (s *session) seen(ctx context.Context, a *article.Article, want func(held *events.BulletinArticle) error) error {
+func (s *session) seen(ctx context.Context, a *article.Article, want func(h *held) error) error {
 	if s.o.State == "" {
 		return nil
 	}
@@ -54,18 +70,18 @@ func (s *session) seen(ctx context.Context, a *article.Article, want func(held *
 		if err != nil {
 			return fmt.Errorf("what is held: %w", err)
 		}
-		var held *events.BulletinArticle
+		var found *held
 		n := 0
 		for i := range l.Bulletins {
 			if b := &l.Bulletins[i].Bulletin.Data; b.GUID == a.GUID {
-				held = b
+				found = b
 				n++
 			}
 		}
 		if n > 1 {
 			err = fmt.Errorf("holds the article %d times", n)
 		} else {
-			err = want(held)
+			err = want(found)
 		}
 		if err == nil || time.Now().After(deadline) {
 			return err
@@ -80,14 +96,14 @@ func (s *session) seen(ctx context.Context, a *article.Article, want func(held *
 
 // shows is that the article is held in this version, live and with its title.
 func (s *session) shows(ctx context.Context, a *article.Article) error {
-	return s.seen(ctx, a, func(held *events.BulletinArticle) error {
+	return s.seen(ctx, a, func(h *held) error {
 		switch {
-		case held == nil:
+		case h == nil:
 			return fmt.Errorf("%s, but does not hold version %s", s.last, a.Version)
-		case held.Version != a.Number || held.Revision != a.Revision || held.Status != events.StatusLive:
-			return fmt.Errorf("%s, but holds %s, expected version %s, live", s.last, describe(held), a.Version)
-		case held.Title != a.Title:
-			return fmt.Errorf("%s, but holds the title %q, expected %q", s.last, held.Title, a.Title)
+		case h.Version != a.Number || h.Revision != a.Revision || h.Status != events.StatusLive:
+			return fmt.Errorf("%s, but holds %s, expected version %s, live", s.last, h, a.Version)
+		case h.Title != a.Title:
+			return fmt.Errorf("%s, but holds the title %q, expected %q", s.last, h.Title, a.Title)
 		}
 		return nil
 	})
@@ -95,9 +111,9 @@ func (s *session) shows(ctx context.Context, a *article.Article) error {
 
 // hides is that the article is held as withdrawn, or is not listed.
 func (s *session) hides(ctx context.Context, a *article.Article) error {
-	return s.seen(ctx, a, func(held *events.BulletinArticle) error {
-		if held != nil && held.Status != events.StatusWithdrawn {
-			return fmt.Errorf("%s, but holds %s, expected it withdrawn", s.last, describe(held))
+	return s.seen(ctx, a, func(h *held) error {
+		if h != nil && h.Status != events.StatusWithdrawn {
+			return fmt.Errorf("%s, but holds %s, expected it withdrawn", s.last, h)
 		}
 		return nil
 	})
@@ -105,14 +121,10 @@ func (s *session) hides(ctx context.Context, a *article.Article) error {
 
 // lacks is that nothing of the article is held.
 func (s *session) lacks(ctx context.Context, a *article.Article) error {
-	return s.seen(ctx, a, func(held *events.BulletinArticle) error {
-		if held != nil {
-			return fmt.Errorf("%s, but holds %s all the same", s.last, describe(held))
+	return s.seen(ctx, a, func(h *held) error {
+		if h != nil {
+			return fmt.Errorf("%s, but holds %s all the same", s.last, h)
 		}
 		return nil
 	})
-}
-
-func describe(held *events.BulletinArticle) string {
-	return fmt.Sprintf("version %s, %s", article.Version{Number: held.Version, Revision: held.Revision}, held.Status)
 }
