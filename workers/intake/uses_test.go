@@ -131,3 +131,26 @@ func TestNoArticleUsesAPictureThatIsBeingErased(t *testing.T) {
 		t.Errorf("gone %t, %v", gone, err)
 	}
 }
+
+// A crash after the log was written, and before the pictures were let go, leaves the event to be
+// taken in again.
+func TestAnInterruptedReleaseIsCompleted(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	b.take(snapshot("tin-1", 1, withPicture(photo)), erasing("tin-1", 2))
+	uses, err := streams.OpenUses(t.Context(), b.js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := streams.KeyOf(siteID, "tin-1")
+	if err := uses.Note(t.Context(), key, []string{sum(photo)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.schedule.Cancel(t.Context(), streams.Erasure, streams.ErasureKey(sum(photo))); err != nil {
+		t.Fatal(err)
+	}
+	b.take(again(erasing("tin-1", 2)))
+	if users := b.users(photo); len(users) > 0 || b.erasure(photo).IsZero() {
+		t.Errorf("still used by %v, to be erased at %s", users, b.erasure(photo))
+	}
+}

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -221,6 +221,9 @@ func folder(picture string) string { return mediaFolder + picture + "/" }
 
 const mediaFolder = "media/"
 
+// pictureKey is the key of a picture's object. Nothing else is counted as one, or deleted.
+var pictureKey = regexp.MustCompile(`^media/([0-9a-f]{64})/(?:original|w[1-9][0-9x-]*)\.(?:jpg|png|gif|webp)$`)
+
 // remove deletes the picture's objects. Before each it looks whether that is still to be done: another
 // process may have finished it meanwhile, and the picture been stored anew.
 func (e *Eraser) remove(ctx context.Context, picture string, life streams.Life) error {
@@ -229,7 +232,9 @@ func (e *Eraser) remove(ctx context.Context, picture string, life streams.Life) 
 		if err != nil {
 			return err
 		}
-		keys = append(keys, o.Key)
+		if pictureKey.MatchString(o.Key) {
+			keys = append(keys, o.Key)
+		}
 	}
 	if err := e.index.kv.Delete(ctx, "sha."+picture); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
 		return fmt.Errorf("delete picture %s from the index: %w", picture, err)
@@ -321,10 +326,11 @@ func (e *Eraser) Survey(ctx context.Context, age time.Duration, progress func(Su
 		if err != nil {
 			return s, err
 		}
-		picture, _, ok := strings.Cut(strings.TrimPrefix(o.Key, mediaFolder), "/")
-		if !ok || len(picture) != 64 {
-			continue // nothing of Loa's
+		match := pictureKey.FindStringSubmatch(o.Key)
+		if match == nil {
+			continue
 		}
+		picture := match[1]
 		if picture != cur.SHA256 {
 			if err := judge(cur); err != nil {
 				return s, err

@@ -212,6 +212,11 @@ func TestOrphans(t *testing.T) {
 	b := newErasing(t)
 	waits := strings.Repeat("c", 64)
 	b.put(waits)
+	for _, key := range []string{folder(ground) + "file.pdf", "media/notes.txt"} { // no pictures
+		if _, err := b.objects.Put(t.Context(), key, []byte("x"), objects.Meta{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := b.schedule.Set(t.Context(), streams.Erasure, streams.ErasureKey(waits), time.Now().Add(time.Hour), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -236,5 +241,9 @@ func TestOrphans(t *testing.T) {
 	// S3 tells times in seconds; everything is older than a moment in the future.
 	if found, s := survey(-time.Minute); len(found) != 1 || found[0] != ground || s.Waiting != 1 || s.OrphanBytes != 3 {
 		t.Errorf("%v, %+v", found, s)
+	}
+	b.erase(ground)
+	if n := b.files(ground); n != 1 {
+		t.Errorf("%d files are left beside the erased picture, not the one that is none of it", n)
 	}
 }

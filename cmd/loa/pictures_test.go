@@ -1,0 +1,108 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/internal/loatest"
+	"github.com/loa-syndication/loa/internal/sample"
+)
+
+// A picture of a withdrawn article is erased after its time of grace, over a kill -9 in between;
+// one that another article uses stays; published again, it comes back.
+func TestErasedPicturesAreGone(t *testing.T) {
+	t.Parallel()
+	c := newCity(t)
+	config, err := os.ReadFile(c.config)
+	if err == nil {
+		err = os.WriteFile(c.config, []byte(strings.Replace(string(config), "media: {", "media: {erase_after: 2s, ", 1)), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range []string{"mot.jpg", "hai.jpg"} {
+		if err := os.WriteFile(filepath.Join(c.dir, name), sample.Photo(uint64(i+70), 640, 400), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tin := func(id, images string) string {
+		return c.write(id+".md", "---\nsite: phuong-cau-go\nid: "+id+"\nurl: https://caugo.anhoa.example/"+id+
+			"\ntitle: Tin "+id+"\nimages: ["+images+"]\n---\nNội dung.\n")
+	}
+	one, two := tin("tin-1", "{file: mot.jpg, alt: Một}, {file: hai.jpg, alt: Hai}"), tin("tin-2", "{file: hai.jpg, alt: Hai}")
+	c.serve()
+	c.runLines(
+		line{"publish --data {data} " + one, 0, []string{"in the log"}},
+		line{"publish --data {data} " + two, 0, []string{"in the log"}},
+	)
+	var pictures []string
+	status, out, _ := c.command("article", "show", "--data", c.data, "--json", "phuong-cau-go/tin-1")
+	var a article.Article
+	if err := json.Unmarshal([]byte(out), &a); status != 0 || err != nil {
+		t.Fatalf("status %d, %v in %s", status, err, out)
+	}
+	for _, img := range a.Images {
+		pictures = append(pictures, img.SHA256)
+	}
+	answers := func(picture string) int {
+		resp, err := http.Get(c.gateway + "/media/" + picture + "/w320")
+		if err != nil {
+			return 0 // Loa starts
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	if answers(pictures[0]) != http.StatusOK || answers(pictures[1]) != http.StatusOK {
+		t.Fatal("the pictures are not there")
+	}
+	c.runLines(
+		line{"withdraw --data {data} phuong-cau-go/tin-1 --reason Nhầm --erase", 0, []string{"in the log"}},
+		line{"article show --data {data} phuong-cau-go/tin-1", 0, []string{"to be erased", "used by another: phuong-cau-go/tin-2"}},
+	)
+	c.loa.kill()
+	c.serve()
+	loatest.Eventually(t, "the picture is gone", func() bool { return answers(pictures[0]) == http.StatusGone })
+	if got := answers(pictures[1]); got != http.StatusOK {
+		t.Errorf("the picture that another article uses answers %d", got)
+	}
+	c.runLines(
+		line{"article show --data {data} phuong-cau-go/tin-1", 0, []string{" erased "}},
+		line{"reach --data {data} phuong-cau-go/tin-1", 0, []string{" erased ", "used by another"}},
+		line{"publish --data {data} " + one, 0, []string{"version 3: in the log"}},
+	)
+	loatest.Eventually(t, "the picture is back", func() bool { return answers(pictures[0]) == http.StatusOK })
+
+	// What no article uses is found, and deleted only when that is asked for.
+	orphan := strings.Repeat("d", 64)
+	folder := filepath.Join(c.data, "s3", "buckets", "loa", "media")
+	if err := os.CopyFS(filepath.Join(folder, orphan), os.DirFS(filepath.Join(folder, pictures[1]))); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(filepath.Join(folder, orphan))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-48 * time.Hour)
+	for _, f := range files {
+		if err := os.Chtimes(filepath.Join(folder, orphan, f.Name()), old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.runLines(
+		line{"media gc --data {data} --min-age 1m", 1, []string{"at least 1h"}},
+		line{"media gc --data {data}", 0, []string{orphan, "1 orphans", "nothing was deleted"}},
+		line{"media gc --data {data} --json", 0, []string{`"orphans":1`, `"deleted":0`}},
+		line{"media gc --data {data} --yes", 0, []string{"1 deleted"}},
+		line{"media gc --data {data}", 0, []string{"0 orphans"}},
+	)
+	if answers(pictures[0]) != http.StatusOK || answers(pictures[1]) != http.StatusOK {
+		t.Error("a picture in use was deleted")
+	}
+	c.loa.terminate(t, grace)
+}
