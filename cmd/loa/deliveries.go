@@ -112,7 +112,7 @@ func (c *deliveriesTailCmd) print(e *env, r portal.Receipt) error {
 	}
 	if r.LastError != "" {
 		// That it is this portal has been said.
-		line += "  " + strings.TrimPrefix(strings.TrimPrefix(r.LastError, fmt.Sprintf("portal %q", r.Portal)), ": ")
+		line += "  " + strings.TrimLeft(strings.TrimPrefix(r.LastError, fmt.Sprintf("portal %q", r.Portal)), ": ")
 	}
 	e.printf("%s\n", line)
 	return nil

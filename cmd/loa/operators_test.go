@@ -25,7 +25,7 @@ func TestDeliveriesAreShown(t *testing.T) {
 	c.publishOne("tin-1", "")
 	waitFor(t, "both attempts to be told", func() bool {
 		_, out, _ := c.command("deliveries", "tail", "--data", c.data)
-		return strings.Contains(out, "delivered 200") && strings.Contains(out, "refused   422")
+		return strings.Contains(out, "delivered 204") && strings.Contains(out, "refused   422")
 	})
 	_, out, _ := c.command("deliveries", "tail", "--data", c.data, "--failed", "--json")
 	var v deliveryView
