@@ -32,12 +32,13 @@ type commands struct {
 	Reach   reachCmd  `cmd:"" help:"Show which portals have an article as it is now, and why others have not."`
 	Resync  resyncCmd `cmd:"" help:"Compare the log with all portals and feeds, and raise what is missing."`
 	Portals struct {
-		Ls     portalsLsCmd     `cmd:"" help:"List the portals, with their state and what waits for them."`
-		Show   portalsShowCmd   `cmd:"" help:"Show one portal's configuration and state."`
-		Add    portalsAddCmd    `cmd:"" help:"Add a portal, or change one."`
-		Pause  portalsPauseCmd  `cmd:"" help:"Hold a portal's bulletins back. None is lost."`
-		Resume portalsResumeCmd `cmd:"" help:"Let a paused portal catch up."`
-		Rm     portalsRmCmd     `cmd:"" help:"Remove a portal for good."`
+		Ls      portalsLsCmd      `cmd:"" help:"List the portals, with their state and what waits for them."`
+		Show    portalsShowCmd    `cmd:"" help:"Show one portal's configuration and state."`
+		Add     portalsAddCmd     `cmd:"" help:"Add a portal, or change one."`
+		Pause   portalsPauseCmd   `cmd:"" help:"Hold a portal's bulletins back. None is lost."`
+		Resume  portalsResumeCmd  `cmd:"" help:"Let a paused portal catch up."`
+		Rm      portalsRmCmd      `cmd:"" help:"Remove a portal for good."`
+		History portalsHistoryCmd `cmd:"" help:"Show who changed which portal, when, and what."`
 	} `cmd:"" help:"The portals that bulletins are pushed to."`
 	Deliveries struct {
 		Tail deliveriesTailCmd `cmd:"" help:"Show the latest deliveries, and follow those to come."`

@@ -422,7 +422,7 @@ type portalsRmCmd struct {
 
 func (c *portalsRmCmd) Run(e *env) error {
 	return c.withPortals(e, func(_ *session, portals *portal.Registry) error {
-		if err := portals.Delete(e.ctx, c.Name); err != nil {
+		if err := portals.Delete(e.ctx, c.Name, operator()); err != nil {
 			return err
 		}
 		e.printf("Removed %s. What it holds, it keeps: nothing tells it of corrections and withdrawals any more.\n", c.Name)

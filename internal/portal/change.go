@@ -70,8 +70,8 @@ func (r *Registry) rewrite(ctx context.Context, p Portal, by string) error {
 	if err != nil {
 		return fmt.Errorf("store portal %q: %w", p.Name, err)
 	}
-	if p.Revision, err = r.kv.Update(ctx, configPrefix+p.Name, data, p.Revision); err != nil {
-		return fmt.Errorf("store portal %q: %w", p.Name, conflict(err))
+	if err := r.store(ctx, &p, data, by); err != nil {
+		return err
 	}
 	r.set(p.Name, p, p.Revision, false, nil)
 	return nil
@@ -96,16 +96,19 @@ func (r *Registry) load(ctx context.Context, name string) (Portal, error) {
 
 // Delete removes a portal, its secrets and its state, but not its receipts: should it come back
 // under the same name, it is known what it holds. What is due to it is dropped.
-func (r *Registry) Delete(ctx context.Context, name string) error {
-	if _, err := r.load(ctx, name); errors.Is(err, ErrNotFound) {
+func (r *Registry) Delete(ctx context.Context, name, by string) error {
+	p, err := r.load(ctx, name)
+	if errors.Is(err, ErrNotFound) {
 		return err
 	}
-	for _, key := range []string{configPrefix + name, statePrefix + name} {
-		if err := r.kv.Delete(ctx, key); err != nil {
-			return fmt.Errorf("delete portal %q: %w", name, err)
+	return r.recorded(ctx, name, p.Revision, Portal{}, by, func() error {
+		for _, key := range []string{configPrefix + name, statePrefix + name} {
+			if err := r.kv.Delete(ctx, key); err != nil {
+				return fmt.Errorf("delete portal %q: %w", name, err)
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // Apply makes the portals that a configuration file lists be as it says: it creates and updates

@@ -37,6 +37,7 @@ var (
 // portal is not called, but its flags are raised and wait: what is due to it must not be lost
 // for a slip in an entry.
 type Registry struct {
+	js       jetstream.JetStream
 	kv       jetstream.KeyValue
 	receipts jetstream.Stream
 	tree     *site.Tree
@@ -71,7 +72,7 @@ func Open(ctx context.Context, js jetstream.JetStream, tree *site.Tree, log zero
 		return nil, fmt.Errorf("open stream %s: %w", streams.Receipts, err)
 	}
 	r := &Registry{
-		kv: kv, receipts: receipts, tree: tree, log: log, closing: make(chan struct{}),
+		js: js, kv: kv, receipts: receipts, tree: tree, log: log, closing: make(chan struct{}),
 		portals: map[string]Portal{}, malformed: map[string]error{}, states: map[string]State{},
 		seen: map[string]uint64{}, unsaved: map[string]State{},
 	}
@@ -232,16 +233,28 @@ func (r *Registry) Put(ctx context.Context, p Portal, by string) (Portal, error)
 	if err != nil {
 		return Portal{}, fmt.Errorf("store portal %q: %w", p.Name, err)
 	}
-	if p.Revision == 0 {
-		p.Revision, err = r.kv.Create(ctx, configPrefix+p.Name, data)
-	} else {
-		p.Revision, err = r.kv.Update(ctx, configPrefix+p.Name, data, p.Revision)
-	}
-	if err != nil {
-		return Portal{}, fmt.Errorf("store portal %q: %w", p.Name, conflict(err))
+	if err := r.store(ctx, &p, data, by); err != nil {
+		return Portal{}, err
 	}
 	r.set(p.Name, p, p.Revision, false, nil)
 	return p, nil
+}
+
+// store writes a portal, encoded, over the revision that it carries, and gives it its new one.
+func (r *Registry) store(ctx context.Context, p *Portal, data []byte, by string) error {
+	return r.recorded(ctx, p.Name, p.Revision, *p, by, func() (err error) {
+		over := p.Revision
+		if over == 0 {
+			over, err = r.kv.Create(ctx, configPrefix+p.Name, data)
+		} else {
+			over, err = r.kv.Update(ctx, configPrefix+p.Name, data, over)
+		}
+		if err != nil {
+			return fmt.Errorf("store portal %q: %w", p.Name, conflict(err))
+		}
+		p.Revision = over
+		return nil
+	})
 }
 
 // conflict makes an ErrConflict of what JetStream says when the expected revision is not there.

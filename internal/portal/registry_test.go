@@ -100,7 +100,7 @@ func TestChangesReachOtherProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	loatest.Eventually(t, "it is resumed", func() bool { p, _ := there.Get("east"); return p.Paused == nil })
-	if err := there.Delete(t.Context(), "east"); err != nil {
+	if err := there.Delete(t.Context(), "east", "test"); err != nil {
 		t.Fatal(err)
 	}
 	loatest.Eventually(t, "it is gone", func() bool { return !here.Known("east") && !there.Known("east") })

@@ -154,7 +154,7 @@ func TestReachTellsWhyAPortalHasNotGotAnArticle(t *testing.T) {
 	if err := w.Dead.Put(t.Context(), streams.DeadLetter{Stage: "portal", Key: "dead." + string(e.Key), Reason: "answered 413"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Portals.Delete(t.Context(), "removed"); err != nil {
+	if err := w.Portals.Delete(t.Context(), "removed", "test"); err != nil {
 		t.Fatal(err)
 	}
 	loatest.Eventually(t, "the registry to know", func() bool { return !w.Portals.Known("removed") && w.Portals.States()["down"].Down })

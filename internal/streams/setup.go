@@ -32,6 +32,10 @@ const (
 	// deadBytes bounds the dead letters. The stream refuses more rather than forget any:
 	// work that cannot be set aside stays where it is.
 	deadBytes = 1 << 30
+	// auditAge and auditBytes bound the record of who changed what: an audit asks for the last
+	// year, and people do not fill this much in it.
+	auditAge   = 2 * 365 * 24 * time.Hour
+	auditBytes = 64 << 20
 
 	// AckWait is the time after which an unacknowledged message is given out again: what a
 	// process held when it was killed is taken up within it. Readers renew it while they hold a
@@ -140,6 +144,12 @@ func streamConfigs(o Options) []jetstream.StreamConfig {
 		Subjects:    []string{deadPrefix + ">"},
 		MaxBytes:    deadBytes,
 		Discard:     jetstream.DiscardNew,
+	}, {
+		Name:        Audit,
+		Description: "Who changed what, and when.",
+		Subjects:    []string{auditPrefix + "*.*"},
+		MaxAge:      auditAge,
+		MaxBytes:    auditBytes,
 	}}
 	for i := range configs {
 		configs[i].Storage = jetstream.FileStorage

@@ -8,6 +8,7 @@
 //	RECEIPTS   loa.receipt.<portal>.<site>.<article>          what each portal holds
 //	SCHEDULE   loa.schedule.<what>.<key>, loa.due.<what>.<key>  what has a time
 //	DEAD       loa.dead.<stage>.<key>                         what waits for a person
+//	AUDIT      loa.audit.portal.<name>                        who changed what, and when
 //
 // Beside the names it holds the small types through which the streams are used: [Log],
 // [Schedule] and [Dead]. Flags are the business of internal/reconcile, receipts of
@@ -30,6 +31,7 @@ const (
 	Receipts    = "RECEIPTS"
 	Schedules   = "SCHEDULE"
 	DeadLetters = "DEAD"
+	Audit       = "AUDIT"
 )
 
 // Key-value buckets.
@@ -50,6 +52,7 @@ const (
 	schedulePrefix = "loa.schedule."
 	duePrefix      = "loa.due."
 	deadPrefix     = "loa.dead."
+	auditPrefix    = "loa.audit."
 )
 
 // Key names an article in subjects: "<site>.<article>", both as tokens.
@@ -151,3 +154,6 @@ func ParseFlag(subject string) (FlagParts, error) {
 	}
 	return FlagParts{Partition: t[0], Class: t[1], Kind: t[2], Target: t[3], Key: t[4]}, nil
 }
+
+// AuditSubject is where the changes of a thing of one kind are recorded; of all, if name is "*".
+func AuditSubject(kind, name string) string { return auditPrefix + kind + "." + name }

@@ -190,7 +190,7 @@ func TestFlagsOfADeletedPortalAreLoweredAndOfAMalformedOneWait(t *testing.T) {
 	e := s.publish(t, text("1", 1))
 	s.flag(t, e, "nobody")
 	loatest.Eventually(t, "the other flag lowered", func() bool { return s.flags(t) == 1 })
-	if err := s.portals.Delete(t.Context(), "east"); err != nil {
+	if err := s.portals.Delete(t.Context(), "east", "test"); err != nil {
 		t.Fatal(err)
 	}
 	s.level(t)
@@ -230,7 +230,7 @@ func TestDeadPortalDoesNotHoldUpTheOthers(t *testing.T) {
 	if !slices.Equal(held, ids) {
 		t.Errorf("holds %q", held)
 	}
-	if err := s.portals.Delete(t.Context(), "dead"); err != nil {
+	if err := s.portals.Delete(t.Context(), "dead", "test"); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -180,7 +180,7 @@ func TestTheFlagsOfADeletedPortalAreLowered(t *testing.T) {
 	}
 	s.down(t, "tat")
 	for _, name := range []string{"nghi", "tat"} {
-		if err := s.portals.Delete(t.Context(), name); err != nil {
+		if err := s.portals.Delete(t.Context(), name, "test"); err != nil {
 			t.Fatal(err)
 		}
 	}
