@@ -73,7 +73,7 @@ func render(a *article.Article, of site.Site, f Form, brief bool) (Document, err
 			complete(&b.Data, a)
 		}
 	}
-	return asJSON(b)
+	return JSON(b)
 }
 
 // New summarises the article, whose pictures have absolute addresses.
@@ -124,7 +124,7 @@ func asNinjs(a *article.Article, of site.Site, brief bool) (Document, error) {
 	if err != nil {
 		return Document{}, err
 	}
-	return asJSON(events.NinjsBulletin{Type: kind(a), Timestamp: a.Accepted, Data: events.NinjsArticle{
+	return JSON(events.NinjsBulletin{Type: kind(a), Timestamp: a.Accepted, Data: events.NinjsArticle{
 		GUID: a.GUID, Site: a.Site, ID: a.ID, Version: a.Number, Revision: a.Revision, Status: a.Status,
 		Withdrawal: a.Withdrawal, Ninjs: item,
 	}})
@@ -139,8 +139,9 @@ func asAtom(a *article.Article, of site.Site, brief bool) (Document, error) {
 	return Document{body, events.AtomEntryType}, err
 }
 
-// asJSON does not escape the HTML in it, which would make a body of many tags twice as large.
-func asJSON(v any) (Document, error) {
+// JSON makes the document of a bulletin or a digest. It does not escape the HTML in it, which
+// would make a body of many tags twice as large.
+func JSON(v any) (Document, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)

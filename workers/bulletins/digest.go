@@ -13,6 +13,7 @@ import (
 
 	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/internal/bulletin"
 	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/reconcile"
 	"github.com/loa-syndication/loa/internal/streams"
@@ -254,9 +255,11 @@ func makeDigest(name string, c collected) (body []byte, id string, err error) {
 			d.Timestamp = e.article.Accepted
 		}
 	}
-	if body, err = json.Marshal(d); err != nil {
+	doc, err := bulletin.JSON(d) // as long as its articles, as they are, make it
+	if err != nil {
 		return nil, "", err
 	}
+	body = doc.Body
 	if len(body) > events.MaxBulletinBytes {
 		return nil, "", errors.New("larger than was reckoned")
 	}
