@@ -30,6 +30,10 @@ const (
 // the same event again later is right in any case.
 var ErrUnavailable = errors.New("event store is unavailable")
 
+// errCodeInProcess is what a cluster answers to an event of which an earlier attempt is on its way
+// to the replicas still, as after the loss of a leader. Trying again settles what became of it.
+const errCodeInProcess = 10158
+
 // RefusedError says that an event will never be stored as it is. Err is an *[InvalidError] when
 // it breaks the contract; else it is what NATS said.
 type RefusedError struct {
@@ -159,6 +163,8 @@ func (p *Publisher) try(ctx context.Context, id string, msg *nats.Msg) (*jetstre
 			len(msg.Data)+headerSize(msg.Header), nc.MaxPayload()))
 	case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum:
 		return nil, refuse(fmt.Sprintf("it has %d bytes, and the stream %s takes fewer (its max_msg_size)", len(msg.Data), Stream))
+	case errors.As(err, &api) && api.ErrorCode == errCodeInProcess:
+		return nil, err
 	case errors.As(err, &api) && api.Code < 500 && api.Code != 429:
 		return nil, refuse(fmt.Sprintf("the stream that holds %s said: %s (%d)", msg.Subject, api.Description, api.ErrorCode))
 	case errors.Is(err, nats.ErrConnectionClosed):
