@@ -161,9 +161,12 @@ func (e *Eraser) Erase(ctx context.Context, picture string) (wait time.Duration,
 		return 0, err
 	}
 	if life.State == streams.Erased {
-		return 0, nil
+		// Whoever stored it anew may have been killed before the article was written.
+		if keys, err := e.keys(ctx, picture); err != nil || len(keys) == 0 {
+			return 0, err
+		}
 	}
-	if life.State == streams.Alive {
+	if life.State == streams.Alive || life.State == streams.Erased {
 		if life, err = e.uses.Turn(ctx, picture, life, streams.Doubted); err != nil {
 			return 0, err
 		}
@@ -227,14 +230,9 @@ var pictureKey = regexp.MustCompile(`^media/([0-9a-f]{64})/(?:original|w[1-9][0-
 // remove deletes the picture's objects. Before each it looks whether that is still to be done: another
 // process may have finished it meanwhile, and the picture been stored anew.
 func (e *Eraser) remove(ctx context.Context, picture string, life streams.Life) error {
-	var keys []string
-	for o, err := range e.o.Objects.List(ctx, folder(picture)) {
-		if err != nil {
-			return err
-		}
-		if pictureKey.MatchString(o.Key) {
-			keys = append(keys, o.Key)
-		}
+	keys, err := e.keys(ctx, picture)
+	if err != nil {
+		return err
 	}
 	if err := e.index.kv.Delete(ctx, "sha."+picture); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
 		return fmt.Errorf("delete picture %s from the index: %w", picture, err)
@@ -252,6 +250,19 @@ func (e *Eraser) remove(ctx context.Context, picture string, life streams.Life) 
 		}
 	}
 	return nil
+}
+
+// keys are those of the picture's objects.
+func (e *Eraser) keys(ctx context.Context, picture string) (keys []string, err error) {
+	for o, err := range e.o.Objects.List(ctx, folder(picture)) {
+		if err != nil {
+			return nil, err
+		}
+		if pictureKey.MatchString(o.Key) {
+			keys = append(keys, o.Key)
+		}
+	}
+	return keys, nil
 }
 
 // Orphan is a stored picture that no article uses.

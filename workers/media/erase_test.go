@@ -154,6 +154,12 @@ func TestErasingGoesOnAfterAFault(t *testing.T) {
 	if b.files(station) != 0 || !b.gone(station) {
 		t.Errorf("%d files are left", b.files(station))
 	}
+	// Stored again by somebody who was killed then, it is erased again.
+	b.put(station)
+	b.erase(station)
+	if b.files(station) != 0 || !b.gone(station) {
+		t.Errorf("%d files are left of what was stored again for nobody", b.files(station))
+	}
 	// Whoever wants it then has to store it again, and it lives.
 	if err := b.uses.Add(t.Context(), key, []string{station}); !errors.Is(err, streams.ErrErased) {
 		t.Fatalf("use of a picture that was erased: %v", err)
