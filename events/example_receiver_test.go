@@ -45,7 +45,7 @@ func ExampleHandler() {
 	third := bulletin(3, events.StatusLive, "Lịch tiêm chủng tháng 12")
 	fourth := bulletin(4, events.StatusWithdrawn, "Lịch tiêm chủng tháng 12")
 	for _, b := range []events.Bulletin{third, fourth, fourth, third} { // repeated, and out of order
-		fmt.Println(push(portal.URL, secret, b))
+		fmt.Println(push(portal.URL, secret, b.Data.Version, b))
 	}
 	for _, a := range articles {
 		fmt.Println(a.Title, a.Version, a.Status)
@@ -89,6 +89,65 @@ func ExampleParseBulletin() {
 	// Output: 4 Đăng nhầm. <nil>
 }
 
+// A portal that asked for digests and does not use [events.Handler].
+func ExampleParseDigest() {
+	d, err := events.ParseDigest([]byte(`{
+		"type": "loa.digest",
+		"timestamp": "2026-12-05T02:00:01Z",
+		"data": {"more": 0, "articles": [
+			{"guid": "urn:uuid:2c5ea4c0-4067-5a0b-8b1c-1d0f5f0f9a11", "version": 4, "status": "withdrawn",
+				"withdrawal": {"reason": "Đăng nhầm.", "withdrawn_at": "2026-12-05T09:00:00+07:00"}},
+			{"guid": "urn:uuid:7b0f1f52-7c0a-5d3c-9a5e-3b1f1f0c7a11", "version": 1, "status": "live", "title": "Chợ Hoa Mai họp lại"}
+		]}
+	}`))
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, b := range d.Bulletins() { // as if they had come singly
+		fmt.Println(b.Type, b.Data.Version)
+	}
+	// Output:
+	// article.withdrawn 4
+	// article.published 1
+}
+
+// A portal whose format is ninjs: the function reads what the format has, and the rest is as ever.
+func ExampleHandlerFor() {
+	secret := events.NewSecret()
+	verifier, err := events.NewVerifier(secret)
+	if err != nil {
+		log.Fatal(err)
+	}
+	read := func(contentType string, body []byte) ([]events.Bulletin, error) {
+		bulletins, err := events.ParseBulletins(body) // guid, version and status stand beside the item
+		var envelope events.NinjsBulletin
+		if err != nil || json.Unmarshal(body, &envelope) != nil || envelope.Data.Ninjs == nil {
+			return bulletins, err // a ping, or a digest
+		}
+		var item struct{ Headlines []struct{ Value string } }
+		if err := json.Unmarshal(envelope.Data.Ninjs, &item); err != nil {
+			return nil, err
+		}
+		if len(item.Headlines) > 0 {
+			bulletins[0].Data.Title = item.Headlines[0].Value
+		}
+		return bulletins, nil
+	}
+	portal := httptest.NewServer(events.HandlerFor(verifier, read, func(_ context.Context, b events.Bulletin) error {
+		fmt.Println(b.Data.Version, b.Data.Title)
+		return nil
+	}))
+	defer portal.Close()
+
+	fmt.Println(push(portal.URL, secret, 7, events.NinjsBulletin{Type: events.BulletinPublished, Timestamp: time.Now(), Data: events.NinjsArticle{
+		GUID: "urn:uuid:2c5ea4c0-4067-5a0b-8b1c-1d0f5f0f9a11", Version: 7, Status: events.StatusLive,
+		Ninjs: json.RawMessage(`{"uri": "urn:uuid:2c5ea4c0-4067-5a0b-8b1c-1d0f5f0f9a11", "headlines": [{"value": "Lịch tiêm chủng"}]}`),
+	}}))
+	// Output:
+	// 7 Lịch tiêm chủng
+	// 204
+}
+
 // Signing is Loa's side; a portal's tests may want it.
 func ExampleSign() {
 	signature, err := events.Sign("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -109,12 +168,12 @@ func bulletin(version int64, status, title string) events.Bulletin {
 }
 
 // push does what Loa does.
-func push(url, secret string, b events.Bulletin) int {
+func push(url, secret string, version int64, b any) int {
 	body, err := json.Marshal(b)
 	if err != nil {
 		log.Fatal(err)
 	}
-	now, id := time.Now(), fmt.Sprintf("portal-article-%d", b.Data.Version)
+	now, id := time.Now(), fmt.Sprintf("portal-article-%d", version)
 	signature, err := events.Sign(secret, id, now, body)
 	if err != nil {
 		log.Fatal(err)
