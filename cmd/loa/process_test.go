@@ -15,12 +15,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/loa-syndication/loa/internal/loatest/cluster"
 )
 
 // asLoa makes the test binary a loa: tests that kill need processes of their own.
 const asLoa = "LOA_TEST_BINARY_IS_LOA"
 
 func TestMain(m *testing.M) {
+	cluster.Main()
 	if os.Getenv(asLoa) != "" {
 		main()
 	}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/loatest/cluster"
+	"github.com/loa-syndication/loa/internal/loatest/faultproxy"
+	"github.com/loa-syndication/loa/internal/sample"
+	"github.com/loa-syndication/loa/internal/streams"
+	"github.com/loa-syndication/loa/workers/bulletins"
+)
+
+// takenOverWithin is how long it may take until a worker's share is with others, on a machine that
+// is busy: a worker is given up after 6 s of silence, and a leader's election takes 4 to 7 s.
+const takenOverWithin = 30 * time.Second
+
+// fleet is a city whose Loa is several processes on a cluster: one for everything else, and
+// workers for the portals.
+type fleet struct {
+	*city
+	cluster *cluster.Cluster
+	js      jetstream.JetStream
+	args    []string // of each process, but for its roles, its directory and its NATS
+	workers int      // started so far
+}
+
+// member is one of the workers.
+type member struct {
+	*process
+	link *faultproxy.Link // its way to NATS
+}
+
+func newFleet(t *testing.T, partners ...*partner) *fleet {
+	t.Helper()
+	f := &fleet{city: newCity(t, partners...), cluster: cluster.Start(t)}
+	s3, _ := externalS3(t, f.city)
+	f.js = f.cluster.JetStream(t)
+	password := filepath.Join(f.dir, "nats.password")
+	if err := os.WriteFile(password, []byte(f.cluster.Users.Loa.Secret.Reveal()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.secrets = append(f.secrets, f.cluster.Users.Loa.Secret.Reveal())
+	f.args = []string{"--nats-replicas", fmt.Sprint(cluster.Size), "--nats-user", f.cluster.Users.Loa.Name, "--nats-password-file", password, "--s3", s3.url}
+	f.start("intake,feeds,gateway", f.cluster.URL())
+	return f
+}
+
+func (f *fleet) start(roles, url string) *process {
+	f.t.Helper()
+	f.workers++
+	f.serve(append(slices.Clone(f.args), "--roles", roles, "--nats", url, "--data", filepath.Join(f.dir, fmt.Sprint("process-", f.workers)))...)
+	return f.loa
+}
+
+// join starts a worker, whose way to NATS ends at one node, through a link.
+func (f *fleet) join() member {
+	f.t.Helper()
+	node := f.cluster.Nodes[f.workers%len(f.cluster.Nodes)]
+	link := faultproxy.StartLink(f.t, node.Addr)
+	return member{f.start("bulletins", "nats://"+link.Addr), link}
+}
+
+// shares are how many groups of the portals' flags each worker has, as they say of themselves.
+func (f *fleet) shares() (shares []int, free int) {
+	var roster struct {
+		Workers map[string]any
+		Owners  []string
+	}
+	data, _, err := streams.LatestValue(f.t.Context(), f.js, streams.WorkersBucket, bulletins.Kind)
+	if err != nil || json.Unmarshal(data, &roster) != nil {
+		return nil, 0
+	}
+	owned := map[string]int{}
+	for _, owner := range roster.Owners {
+		if owner == "" {
+			free++
+			continue
+		}
+		owned[owner]++
+	}
+	for id := range roster.Workers {
+		shares = append(shares, owned[id])
+	}
+	slices.Sort(shares)
+	return shares, free
+}
+
+// shared waits until that many workers have even shares of everything.
+func (f *fleet) shared(workers int, after string) {
+	f.t.Helper()
+	began := time.Now()
+	for {
+		shares, free := f.shares()
+		if len(shares) == workers && free == 0 && shares[workers-1]-shares[0] <= 1 {
+			f.t.Logf("%s: %v after %.1f s", after, shares, time.Since(began).Seconds())
+			return
+		}
+		if time.Since(began) > patience {
+			f.t.Fatalf("%s: the shares are %v, %d free, after %s; want %d even ones", after, shares, free, patience, workers)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// A CMS publishes to a cluster of three, of which the leader is killed, and three workers push to
+// the portals, of which one is killed, one hangs and goes on as if nothing had been, one is cut
+// off, one is stopped, and others join. What the CMS and the portals wrote down decides.
+func TestWorkersOnAClusterSurviveWhateverFails(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits for elections, and for workers to be given up")
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	partners := sixPartners()
+	for i := range 14 { // so many that every worker has some
+		partners = append(partners, &partner{name: fmt.Sprint("phuong-", i)})
+	}
+	f := newFleet(t, partners...)
+	a, b, c := f.join(), f.join(), f.join()
+	f.shared(3, "three joined")
+
+	said, stop, published := newLedger(), make(chan struct{}), make(chan struct{})
+	cms := f.cluster.CMS(t)
+	go func() { // goes on for as long as something fails
+		defer close(published)
+		all := story(rng, 300, f.pictures)
+		for len(all) > 0 {
+			n := min(len(all), 10)
+			publish(t, cms, all[:n], 0, said)
+			all = all[n:]
+			select {
+			case <-stop: // say the rest at once
+			case <-time.After(time.Second):
+			}
+		}
+	}()
+
+	a.kill()
+	f.shared(2, "one was killed")
+	d := f.join()
+	f.shared(3, "one joined")
+	b.signal(syscall.SIGSTOP)
+	f.shared(2, "one hangs")
+	b.signal(syscall.SIGCONT)
+	f.shared(3, "it goes on")
+	leader := f.cluster.Leader(t, streams.Flags)
+	leader.Kill()
+	f.goesOn("without the leader", cms, said)
+	leader.Start(t)
+	f.cluster.Whole(t)
+	f.shared(3, "the leader is back")
+	c.link.Silence()
+	f.shared(2, "one was cut off in silence")
+	c.link.Restore()
+	f.shared(3, "it was joined again")
+	d.link.Cut() // for a moment
+	d.link.Restore()
+	f.shared(3, "another was cut off for a moment")
+	// How long it takes is for tests on servers that nobody has just killed.
+	d.signal(syscall.SIGTERM)
+	<-d.ended
+	f.shared(2, "one was stopped")
+	close(stop)
+	<-published
+
+	url := f.cluster.URL()
+	password := f.args[slices.Index(f.args, "--nats-password-file")+1]
+	s := f.sessionWith(client{NATS: &url, NATSUser: &f.cluster.Users.Loa.Name, NATSPasswordFile: &password})
+	f.level(s)
+	want := said.wanted()
+	f.logAgrees(s, want)
+	f.noDeadLetters(s)
+	f.portalsAgree(want)
+	for _, p := range f.partners {
+		counts := p.receiver.Counts()
+		if counts.Regressions > 0 || counts.Received > counts.Kept*12/10+1 {
+			t.Errorf("portal %s: %+v; want no older version, and at most 1.2 requests for each that it needs", p.name, counts)
+		}
+	}
+}
+
+// goesOn publishes an article, and waits until a portal has it.
+func (f *fleet) goesOn(how string, cms jetstream.JetStream, said *ledger) {
+	f.t.Helper()
+	began := time.Now()
+	a := sample.Articles(f.pictures)[0]
+	a.ID, a.Images = "su-co", nil
+	publish(f.t, cms, []events.Event{events.NewPublished(source, a)}, 0, said)
+	stored := time.Since(began)
+	guid := said.wanted()[streams.KeyOf(a.Site, a.ID)].guid
+	waitFor(f.t, "an article to be delivered "+how, func() bool { _, ok := f.partners[0].receiver.Get(guid); return ok })
+	if took := time.Since(began); took > takenOverWithin {
+		f.t.Errorf("an article was delivered %s after %s, want at most %s", how, took, takenOverWithin)
+	} else {
+		f.t.Logf("%s, an article was stored after %.1f s, and delivered after %.1f s", how, stored.Seconds(), took.Seconds())
+	}
+}
