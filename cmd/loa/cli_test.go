@@ -263,7 +263,16 @@ func (c *city) commandsOfDeadLetters() {
 	})
 	c.runLines(
 		line{fmt.Sprintf("dead drop --data {data} %d", numbers[0]), 0, []string{"1 removed."}},
-		line{"dead drop --data {data} --all --stage intake", 0, []string{"1 removed."}},
+		line{"dead drop --data {data} 999", 1, []string{"999", "loa dead ls"}},
+		line{"dead drop --data {data} --reason x 999", 1, []string{"either the numbers"}},
+		line{"dead ls --data {data} --since soon", 1, []string{"--since", "soon"}},
+		line{"dead ls --data {data} --stage intake --portal east", 1, []string{"--portal", "stage portal"}},
+		line{"dead ls --data {data} --portal east", 0, []string{"No dead letters."}},
+		line{"dead ls --data {data} --before 1h", 0, []string{"No dead letters."}},
+		line{"dead ls --data {data} --site khong-co --since 1h --reason CONFIGURED", 0, []string{"intake"}},
+		line{"dead drop --data {data} --site an-hoa --yes", 0, []string{"0 removed."}},
+		line{"dead drop --data {data} --stage intake", 0, []string{"1 would be removed", "--yes"}},
+		line{"dead drop --data {data} --all --stage intake --yes", 0, []string{"1 removed."}},
 		line{"dead ls --data {data}", 0, []string{"No dead letters."}},
 	)
 }

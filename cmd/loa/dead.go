@@ -6,17 +6,24 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/streams"
+	"github.com/loa-syndication/loa/workers/bulletins"
 )
 
 type deadLsCmd struct {
 	client
-	Stage string `help:"Only those of one stage: intake, portal, feed." placeholder:"STAGE"`
-	JSON  bool   `help:"Print as JSON, one a line."`
+	deadFilter
+	JSON bool `help:"Print as JSON, one a line."`
 }
 
 func (c *deadLsCmd) Run(e *env) error {
+	matches, err := c.matcher()
+	if err != nil {
+		return err
+	}
 	s, err := c.connect(e.ctx)
 	if err != nil {
 		return err
@@ -26,6 +33,9 @@ func (c *deadLsCmd) Run(e *env) error {
 	for l, err := range s.dead.List(e.ctx, c.Stage, "") {
 		if err != nil {
 			return err
+		}
+		if !matches(l) {
+			continue
 		}
 		if c.JSON {
 			if err := e.json(deadJSON(l)); err != nil {
@@ -115,16 +125,67 @@ func (c *deadDropCmd) Run(e *env) error {
 	return c.each(e, &c.client, "removed", (*streams.Dead).Drop)
 }
 
-// deadChoice says which dead letters are meant.
-type deadChoice struct {
-	Numbers []uint64 `arg:"" optional:"" help:"As loa dead ls prints them."`
-	All     bool     `help:"All of them, or all of --stage."`
-	Stage   string   `help:"With --all: only those of one stage." placeholder:"STAGE"`
+// deadFilter says which dead letters are meant by what they are about.
+type deadFilter struct {
+	Stage  string `help:"Only those of one stage: intake, pictures, portal, feed, hub." placeholder:"STAGE"`
+	Site   string `help:"Only those about articles of one site." placeholder:"SITE"`
+	Portal string `help:"Only those of one portal." placeholder:"NAME"`
+	Reason string `help:"Only those in whose reason this is found, in capitals or not." placeholder:"TEXT"`
+	Since  string `help:"Only those set aside since then, or in so long." placeholder:"DURATION|DATE"`
+	Before string `help:"Only those set aside before then, or longer ago." placeholder:"DURATION|DATE"`
 }
 
+// matcher reads the filter.
+func (f deadFilter) matcher() (func(streams.DeadLetter) bool, error) {
+	var since, before time.Time
+	var err error
+	if f.Since != "" {
+		if since, err = parseSince("since", f.Since); err != nil {
+			return nil, err
+		}
+	}
+	if f.Before != "" {
+		if before, err = parseSince("before", f.Before); err != nil {
+			return nil, err
+		}
+	}
+	if f.Portal != "" && f.Stage != "" && f.Stage != bulletins.Kind {
+		return nil, fmt.Errorf("--portal: got it with --stage %s, expected stage %s, which alone has portals", f.Stage, bulletins.Kind)
+	}
+	reason := strings.ToLower(f.Reason)
+	return func(l streams.DeadLetter) bool {
+		about := strings.Split(l.Key, ".")
+		article := about[max(len(about)-2, 0):] // after the target, where there is one
+		switch {
+		case f.Stage != "" && l.Stage != f.Stage,
+			f.Portal != "" && (l.Stage != bulletins.Kind || about[0] != f.Portal),
+			f.Site != "" && (len(article) < 2 || article[0] != events.Token(f.Site)),
+			l.At.Before(since), !before.IsZero() && !l.At.Before(before):
+			return false
+		}
+		return strings.Contains(strings.ToLower(l.Reason+"\n"+strings.Join(l.Faults, "\n")), reason)
+	}, nil
+}
+
+// deadChoice says which dead letters something is done to.
+type deadChoice struct {
+	Numbers []uint64 `arg:"" optional:"" help:"As loa dead ls prints them."`
+	All     bool     `help:"All there are."`
+	deadFilter
+	Yes bool `help:"Do it to all that --all or a filter finds; without it, they are listed."`
+}
+
+// deadTold is how often progress is shown.
+const deadTold = time.Second
+
 func (c *deadChoice) each(e *env, cl *client, done string, do func(*streams.Dead, context.Context, uint64) error) error {
-	if c.All == (len(c.Numbers) > 0) {
-		return errors.New("expected the numbers of dead letters, or --all; loa dead ls lists them")
+	found := c.All || c.deadFilter != deadFilter{}
+	if found == (len(c.Numbers) > 0) {
+		return errors.New("expected either the numbers of dead letters, or a filter, or --all; loa dead ls lists them")
+	}
+	matches, err := c.matcher()
+	if err != nil {
+		return err
 	}
 	s, err := cl.connect(e.ctx)
 	if err != nil {
@@ -132,20 +193,44 @@ func (c *deadChoice) each(e *env, cl *client, done string, do func(*streams.Dead
 	}
 	defer s.close()
 	numbers := c.Numbers
-	if c.All {
+	if found {
+		// All are found before the first is touched: one that fails again is not taken twice.
 		for l, err := range s.dead.List(e.ctx, c.Stage, "") {
 			if err != nil {
 				return err
 			}
+			if !matches(l) {
+				continue
+			}
 			numbers = append(numbers, l.Seq)
+			if !c.Yes {
+				e.printf("%d  %s  %s  %s  %s\n", l.Seq, clock(l.At), l.Stage, l.Key, shorten(l.Reason, 90))
+			}
+		}
+		if !c.Yes {
+			e.printf("%d would be %s; --yes does it.\n", len(numbers), done)
+			return nil
 		}
 	}
+	gone, last := 0, time.Now()
 	for i, n := range numbers {
-		if err := do(s.dead, e.ctx, n); err != nil {
-			return fmt.Errorf("%d of %d %s, then: %w", i, len(numbers), done, deadHint(err))
+		err := do(s.dead, e.ctx, n)
+		switch {
+		case err == nil:
+		case found && errors.Is(err, streams.ErrNoDeadLetter): // somebody else was quicker
+			gone++
+		default:
+			return fmt.Errorf("%d of %d %s, then: %w", i-gone, len(numbers), done, deadHint(err))
+		}
+		if time.Since(last) > deadTold {
+			last = time.Now()
+			fmt.Fprintf(e.stderr, "%d of %d\n", i+1, len(numbers))
 		}
 	}
-	e.printf("%d %s.\n", len(numbers), done)
+	e.printf("%d %s.\n", len(numbers)-gone, done)
+	if gone > 0 {
+		e.printf("%d were gone before.\n", gone)
+	}
 	return nil
 }
 

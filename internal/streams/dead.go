@@ -196,12 +196,18 @@ func (d *Dead) Retry(ctx context.Context, seq uint64) error {
 	if _, err := d.js.PublishMsg(ctx, m); err != nil {
 		return fmt.Errorf("retry dead letter %d: %w", seq, err)
 	}
-	return d.Drop(ctx, seq)
+	if err := d.Drop(ctx, seq); !errors.Is(err, ErrNoDeadLetter) {
+		return err
+	}
+	return nil // somebody else removed it meanwhile
 }
 
-// Drop removes a dead letter for good.
+// Drop removes a dead letter for good; [ErrNoDeadLetter] if there is none of that number.
 func (d *Dead) Drop(ctx context.Context, seq uint64) error {
 	if err := d.stream.DeleteMsg(ctx, seq); err != nil {
+		if _, gone := d.stream.GetMsg(ctx, seq); errors.Is(gone, jetstream.ErrMsgNotFound) {
+			return fmt.Errorf("dead letter %d: %w", seq, ErrNoDeadLetter)
+		}
 		return fmt.Errorf("remove dead letter %d: %w", seq, err)
 	}
 	return nil
