@@ -37,6 +37,7 @@ type commands struct {
 		Add     portalsAddCmd     `cmd:"" help:"Add a portal, or change one."`
 		Pause   portalsPauseCmd   `cmd:"" help:"Hold a portal's bulletins back. None is lost."`
 		Resume  portalsResumeCmd  `cmd:"" help:"Let a paused portal catch up."`
+		Test    portalsTestCmd    `cmd:"" help:"Send a portal a signed ping, and tell what it answers."`
 		Rm      portalsRmCmd      `cmd:"" help:"Remove a portal for good."`
 		History portalsHistoryCmd `cmd:"" help:"Show who changed which portal, when, and what."`
 	} `cmd:"" help:"The portals that bulletins are pushed to."`
