@@ -35,9 +35,10 @@ type commands struct {
 		Ls      portalsLsCmd      `cmd:"" help:"List the portals, with their state and what waits for them."`
 		Show    portalsShowCmd    `cmd:"" help:"Show one portal's configuration and state."`
 		Add     portalsAddCmd     `cmd:"" help:"Add a portal, or change one."`
+		Apply   portalsApplyCmd   `cmd:"" help:"Make the portals be as a file says, after a look at what would change."`
 		Pause   portalsPauseCmd   `cmd:"" help:"Hold a portal's bulletins back. None is lost."`
 		Resume  portalsResumeCmd  `cmd:"" help:"Let a paused portal catch up."`
-		Test    portalsTestCmd    `cmd:"" help:"Send a portal a signed ping, and tell what it answers."`
+		Replay  portalsReplayCmd  `cmd:"" help:"Send a portal again what it acknowledged since a time."`
 		Rm      portalsRmCmd      `cmd:"" help:"Remove a portal for good."`
 		History portalsHistoryCmd `cmd:"" help:"Show who changed which portal, when, and what."`
 	} `cmd:"" help:"The portals that bulletins are pushed to."`

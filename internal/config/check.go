@@ -66,6 +66,8 @@ type check struct {
 	faults   []Fault
 	warnings []Warning
 	faulty   map[string]bool // paths of faults
+	// secretsOptional says that portals need not have secrets: some are made for them.
+	secretsOptional bool
 }
 
 // newCheck goes on where reading the file found faults.
@@ -129,6 +131,11 @@ func (k *check) run() {
 	k.limits()
 	k.feeds()
 	k.sites()
+	k.portals()
+}
+
+func (k *check) portals() {
+	c := k.c
 	names := make(map[string]bool, len(c.Portals))
 	sites := make([]string, len(c.Sites))
 	for i, s := range c.Sites {
@@ -394,6 +401,7 @@ func (k *check) secrets(path string, p *Portal) {
 		at += "_file"
 	}
 	switch n := len(p.Secrets); {
+	case n == 0 && p.SecretFile == "" && k.secretsOptional:
 	case n == 0:
 		k.found(path+".secret_file", "", "the file that holds the secret with which bulletins are signed")
 	case n > maxSecrets:

@@ -126,6 +126,32 @@ func Load(path string, o Overlay) (*Config, []Warning, error) {
 	return c, k.warnings, nil
 }
 
+// LoadPortals reads a file of nothing but portals, which are those of a Loa with these sites.
+// A portal without a secret is right here: one is made for it. Its faults are those of [Load].
+func LoadPortals(path string, sites []Site) ([]Portal, []Warning, error) {
+	c := Default()
+	data, err := readFile(path, maxFile)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read portals: %w", err)
+	}
+	d := decode(path, data, c)
+	c.resolve(filepath.Dir(path), d.places)
+	k := newCheck(c, d.places, d.faults)
+	for key := range d.places {
+		if key != "" && parent(key) == "" && key != "portals" && !strings.HasPrefix(key, "portals[") {
+			k.fault(key, "expected nothing but portals in this file")
+		}
+	}
+	c.Sites = sites
+	k.secretsOptional = true
+	k.readSecrets(Overlay{})
+	k.portals()
+	if err := k.err(); err != nil {
+		return nil, k.warnings, err
+	}
+	return c.Portals, k.warnings, nil
+}
+
 // Example is a commented configuration with every key.
 func Example() string { return deploy.ExampleConfig }
 

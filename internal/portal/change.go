@@ -116,16 +116,7 @@ func (r *Registry) Delete(ctx context.Context, name, by string) error {
 // the file is a pause. Portals that the file does not list are left alone. If any is invalid,
 // nothing is changed.
 func (r *Registry) Apply(ctx context.Context, portals []Portal, by string) error {
-	var faults []error
-	seen := map[string]bool{}
-	for _, p := range portals {
-		if seen[p.Name] {
-			faults = append(faults, &InvalidError{p.Name, []Fault{{"name", show(p.Name), "a name that no other portal has"}}})
-		}
-		seen[p.Name] = true
-		faults = append(faults, p.Validate(r.tree))
-	}
-	if err := errors.Join(faults...); err != nil {
+	if err := r.validate(portals); err != nil {
 		return err
 	}
 	for _, p := range portals {
@@ -136,27 +127,76 @@ func (r *Registry) Apply(ctx context.Context, portals []Portal, by string) error
 	return nil
 }
 
+// Planned is what [Registry.Apply] would do to one portal.
+type Planned struct {
+	Name    string       `json:"name"`
+	New     bool         `json:"new,omitempty"`
+	Changes []Difference `json:"changes,omitempty"` // none: it is as it is to be
+}
+
+// Plan tells what Apply would do now.
+func (r *Registry) Plan(ctx context.Context, portals []Portal) ([]Planned, error) {
+	if err := r.validate(portals); err != nil {
+		return nil, err
+	}
+	plan := make([]Planned, len(portals))
+	for i, p := range portals {
+		have, want, err := r.merged(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		plan[i] = Planned{Name: p.Name, New: have.Revision == 0, Changes: Differences(have, want)}
+		if have.Revision != 0 && same(have, want) {
+			plan[i].Changes = nil
+		}
+	}
+	return plan, nil
+}
+
+// validate finds all that is wrong with a list of portals.
+func (r *Registry) validate(portals []Portal) error {
+	var faults []error
+	seen := map[string]bool{}
+	for _, p := range portals {
+		if seen[p.Name] {
+			faults = append(faults, &InvalidError{p.Name, []Fault{{"name", show(p.Name), "a name that no other portal has"}}})
+		}
+		seen[p.Name] = true
+		faults = append(faults, p.Validate(r.tree))
+	}
+	return errors.Join(faults...)
+}
+
+// merged gives a portal as it is, and as it will be once what a file says of it is applied.
+func (r *Registry) merged(ctx context.Context, p Portal) (have, want Portal, err error) {
+	have, err = r.load(ctx, p.Name)
+	var malformed *InvalidError
+	switch {
+	case errors.Is(err, ErrNotFound):
+		have = Portal{}
+	case errors.As(err, &malformed): // the file knows better
+	case err != nil:
+		return have, want, err
+	}
+	want = p
+	want.Filter = want.Filter.canonical()
+	want.Created, want.Changed, want.Revision = have.Created, have.Changed, have.Revision
+	if have.Paused != nil {
+		want.Paused = have.Paused
+	}
+	if len(want.Secrets) == 0 {
+		want.Secrets = have.Secrets
+	}
+	return have, want.withDefaults(), nil
+}
+
 func (r *Registry) apply(ctx context.Context, p Portal, by string) error {
 	for range changeTries {
-		have, err := r.load(ctx, p.Name)
-		var malformed *InvalidError
-		switch {
-		case errors.Is(err, ErrNotFound):
-			have = Portal{}
-		case errors.As(err, &malformed): // the file knows better
-		case err != nil:
+		have, want, err := r.merged(ctx, p)
+		if err != nil {
 			return err
 		}
-		want := p
-		want.Filter = want.Filter.canonical()
-		want.Created, want.Changed, want.Revision = have.Created, have.Changed, have.Revision
-		if have.Paused != nil {
-			want.Paused = have.Paused
-		}
-		if len(want.Secrets) == 0 {
-			want.Secrets = have.Secrets
-		}
-		if want = want.withDefaults(); have.Revision != 0 && same(have, want) {
+		if have.Revision != 0 && same(have, want) {
 			return nil
 		}
 		if _, err := r.Put(ctx, want, by); !errors.Is(err, ErrConflict) {

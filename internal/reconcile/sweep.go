@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -173,23 +172,13 @@ func (e *Engine) removeOf(ctx context.Context, stream jetstream.Stream, rs []rem
 		if *single--; *single < 0 {
 			return gone, nil
 		}
-		if err := stream.DeleteMsg(ctx, r.seq); err != nil && !isGone(err) {
+		if err := stream.DeleteMsg(ctx, r.seq); err != nil && !streams.IsGone(err) {
 			return gone, fmt.Errorf("remove lowered flag: %w", err)
 		}
 		gone = append(gone, r)
 	}
 	return gone, nil
 }
-
-// isGone tells the errors for messages that are not there any more.
-func isGone(err error) bool {
-	var api *jetstream.APIError
-	return errors.Is(err, jetstream.ErrMsgNotFound) ||
-		errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeMessageNotFound || api.ErrorCode == sequenceNotFound)
-}
-
-// sequenceNotFound is JetStream's error for the deletion of a message that is not there.
-const sequenceNotFound = 10043
 
 // removePrefix removes a target's messages up to the first that is not among rs, if they are
 // enough to be worth it, and gives the sequence of the last.

@@ -3,12 +3,23 @@ package streams
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+// sequenceNotFound is JetStream's error for the deletion of a message that is not there.
+const sequenceNotFound = 10043
+
+// IsGone tells the errors for a message that is not in its stream any more.
+func IsGone(err error) bool {
+	var api *jetstream.APIError
+	return errors.Is(err, jetstream.ErrMsgNotFound) ||
+		errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeMessageNotFound || api.ErrorCode == sequenceNotFound)
+}
 
 // requestTimeout bounds one question to JetStream's API where the caller set no deadline. A
 // cluster that elects a leader needs 4 to 7 s.
