@@ -191,10 +191,9 @@ func (a *app) prepareIntake(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", streams.MediaBucket, err)
 	}
-	pictures := media.New(media.Options{Objects: a.backbone.store, Index: index,
-		Client:   outbound.New(outbound.Options{Allow: a.cfg.Media.Allow, MaxRedirects: pictureRedirects}),
-		Limits:   picture.Limits{Pixels: int64(a.cfg.Limits.ImagePixels)},
-		MaxBytes: int64(a.cfg.Limits.ImageBytes), Log: a.log, Registerer: a.registry})
+	options := pictureOptions(a.cfg)
+	options.Objects, options.Index, options.Log, options.Registerer = a.backbone.store, index, a.log, a.registry
+	pictures := media.New(options)
 	a.closers = append(a.closers, pictures.Close)
 	in, err := intake.New(ctx, intake.Options{JS: js, Sites: a.sites, Pictures: pictureStore{pictures}, Objects: a.backbone.store,
 		PicturesDeadline: a.cfg.Limits.ImageDeadline, EraseAfter: a.cfg.Media.EraseAfter, Grace: a.drain(), Log: a.log, Metrics: a.registry})
@@ -216,6 +215,14 @@ func (a *app) prepareIntake(ctx context.Context) error {
 	}
 	a.workers = append(a.workers, worker{"intake", in.Run}, worker{"eraser", eraser.Run}, worker{"router", rt.Run})
 	return nil
+}
+
+// pictureOptions are what the configuration says of pictures.
+func pictureOptions(cfg *config.Config) media.Options {
+	return media.Options{Widths: cfg.Media.Widths,
+		Client:   outbound.New(outbound.Options{Allow: cfg.Media.Allow, MaxRedirects: pictureRedirects}),
+		Limits:   picture.Limits{Pixels: int64(cfg.Limits.ImagePixels)},
+		MaxBytes: int64(cfg.Limits.ImageBytes)}
 }
 
 // pictureStore tells intake which of media's errors are permanent.

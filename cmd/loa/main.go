@@ -27,7 +27,8 @@ type commands struct {
 		Show articleShowCmd `cmd:"" help:"Show an article as the log has it."`
 	} `cmd:"" help:"Look at articles."`
 	Media struct {
-		GC mediaGCCmd `cmd:"" name:"gc" help:"Find stored pictures that no article uses, and delete them."`
+		Rebuild mediaRebuildCmd `cmd:"" help:"Render pictures anew after their settings were changed."`
+		GC      mediaGCCmd      `cmd:"" name:"gc" help:"Find stored pictures that no article uses, and delete them."`
 	} `cmd:"" help:"The stored pictures."`
 	Reach   reachCmd  `cmd:"" help:"Show which portals have an article as it is now, and why others have not."`
 	Resync  resyncCmd `cmd:"" help:"Compare the log with all portals and feeds, and raise what is missing."`

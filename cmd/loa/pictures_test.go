@@ -105,4 +105,20 @@ func TestErasedPicturesAreGone(t *testing.T) {
 		t.Error("a picture in use was deleted")
 	}
 	c.loa.terminate(t, grace)
+
+	// Other widths take effect on what is stored by a rebuild.
+	if config, err = os.ReadFile(c.config); err == nil {
+		err = os.WriteFile(c.config, []byte(strings.Replace(string(config), "media: {", "media: {widths: [160], ", 1)), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.serve()
+	c.runLines(
+		line{"media rebuild --data {data} --jobs 0", 1, []string{"expected 1 to"}},
+		line{"media rebuild --data {data}", 0, []string{"2 articles with pictures: 2 got a new revision"}},
+		line{"media rebuild --data {data} --json", 0, []string{`{"articles":2,"changed":0,"failed":[]}`}},
+		line{"article show --data {data} phuong-cau-go/tin-1", 0, []string{"version 3.1, live", "2 renditions"}},
+	)
+	c.loa.terminate(t, grace)
 }

@@ -154,7 +154,7 @@ func (o *SanitiseOptions) picture(ref string) (p Picture, stored bool) {
 	} else if !ok {
 		return Picture{}, false
 	}
-	if o.Image != nil && !strings.HasPrefix(address, MediaScheme) {
+	if o.Image != nil {
 		if p, ok := o.Image(address); ok {
 			return p, true
 		}

@@ -45,7 +45,7 @@ type SanitiseOptions struct {
 	// they are removed.
 	Base *url.URL
 	// Image gives the stored picture for an absolute address, in the form of [ResolveLink], or
-	// for "cid:" and a ContentID. It may be nil.
+	// for "cid:" and a ContentID; with Stored, also another form of one that is stored. It may be nil.
 	Image func(src string) (Picture, bool)
 	// Stored says that the body is one that was sanitised before: pictures that are stored
 	// already ([MediaScheme]) stay. In a CMS's body they are removed.

@@ -37,6 +37,10 @@ const (
 	minImage, maxImage Size = 64 << 10, 256 << 20
 	// maxPixels is a 200 megapixel camera's picture.
 	minPixels, maxPixels Count = 1 << 20, 200_000_000
+	// Renditions' widths, in pixels: of a small thumbnail, and the greatest for which memory is
+	// reckoned.
+	minWidth, maxWidth = 16, 1280
+	maxWidths          = 8
 	// A picture's time of grace: enough to see what happens, and a year.
 	minErase, maxErase      = time.Second, 366 * 24 * time.Hour
 	minEvents          Size = 16 << 20 // two of the largest events
@@ -262,10 +266,23 @@ func (k *check) s3() {
 // bucketName is S3's rule, without dots, which break certificates.
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$`)
 
+func (k *check) widths() {
+	widths := k.c.Media.Widths
+	if n := len(widths); n < 1 || n > maxWidths {
+		k.fault("media.widths", fmt.Sprintf("found %d widths, expected 1 to %d", n, maxWidths))
+	}
+	for i, w := range widths {
+		within(k, fmt.Sprintf("media.widths[%d]", i), w, minWidth, maxWidth)
+	}
+	slices.Sort(widths)
+	k.c.Media.Widths = slices.Compact(widths)
+}
+
 func (k *check) limits() {
 	l := k.c.Limits
 	within(k, "limits.image_deadline", l.ImageDeadline, minDeadline, maxDeadline)
 	within(k, "limits.image_bytes", l.ImageBytes, minImage, maxImage)
+	k.widths()
 	within(k, "media.erase_after", k.c.Media.EraseAfter, minErase, maxErase)
 	within(k, "limits.image_pixels", l.ImagePixels, minPixels, maxPixels)
 	if l.EventsBytes < minEvents {

@@ -112,6 +112,8 @@ type Limits struct {
 
 // Media says from where pictures may be fetched, and how they are served.
 type Media struct {
+	// Widths are those of the renditions, in pixels.
+	Widths []int `yaml:"widths"`
 	// EraseAfter is how long a picture stays that no article uses any more.
 	EraseAfter time.Duration `yaml:"erase_after"`
 	// Redirect is what object keys follow in the addresses to which the gateway sends who asks for
@@ -216,7 +218,7 @@ func Default() *Config {
 		Log:     Log{Level: "info", Format: FormatConsole},
 		NATS:    NATS{Listen: "127.0.0.1:4222", Replicas: 1},
 		S3:      S3{Bucket: "loa", Region: "us-east-1"},
-		Media:   Media{EraseAfter: 24 * time.Hour},
+		Media:   Media{Widths: []int{320, 640, 1280}, EraseAfter: 24 * time.Hour},
 		Limits: Limits{
 			ImageDeadline: 20 * time.Second,
 			ImageBytes:    30 << 20,

@@ -37,6 +37,8 @@ type stored struct {
 	SHA256     string             `json:"sha256"`
 	Original   events.Rendition   `json:"original"`
 	Renditions []events.Rendition `json:"renditions"`
+	// Forms names the settings that the renditions were made by.
+	Forms string `json:"forms,omitempty"`
 }
 
 // address is that of one of the picture's objects, inside an article.

@@ -10,7 +10,7 @@
 // Objects are named after the SHA-256 of the original as it was received:
 //
 //	media/<sha256>/original.jpg             without private metadata, else as received
-//	media/<sha256>/w320.jpg, w320.webp, ... 320, 640 and 1280 pixels wide, upright
+//	media/<sha256>/w320.jpg, w320.webp, ... 320, 640 and 1280 pixels wide by default, upright
 //
 // An object never changes; an index in a key-value bucket tells which picture an address gave
 // and how a picture is stored, so that the same picture is fetched and stored once. The index
@@ -62,12 +62,13 @@ const (
 	cacheControl = "public, max-age=31536000, immutable"
 )
 
-// Widths are those of the renditions, in pixels.
+// Widths are those of the renditions by default, in pixels.
 var Widths = []int{320, 640, 1280}
 
 // Objects is where pictures are stored.
 type Objects interface {
 	Put(ctx context.Context, key string, body []byte, meta objects.Meta) (etag string, err error)
+	Get(ctx context.Context, key string, maxBytes int64) (objects.Object, error)
 	Stat(ctx context.Context, key string) (objects.Info, error)
 }
 
@@ -78,6 +79,8 @@ type Options struct {
 	Index jetstream.KeyValue
 	// Client fetches pictures. It has to be one of package outbound, with redirects.
 	Client *http.Client
+	// Widths are those of the renditions, in pixels, ascending; see the default of that name.
+	Widths []int
 	// Limits of a picture; see there for the defaults.
 	Limits picture.Limits
 	// MaxBytes bounds a picture's file; 32 MiB when 0.
@@ -112,6 +115,9 @@ type Store struct {
 // New makes a store, which the caller has to close. It panics if its metrics are registered
 // already.
 func New(o Options) *Store {
+	if len(o.Widths) == 0 {
+		o.Widths = Widths
+	}
 	o.MaxBytes = cmp.Or(o.MaxBytes, maxBytesDefault)
 	o.Decoding = cmp.Or(o.Decoding, decodingDefault)
 	o.Bodies = cmp.Or(o.Bodies, bodiesDefault)
@@ -215,18 +221,8 @@ func (s *Store) make(ctx context.Context, sum string, data []byte) (*stored, err
 	if err != nil {
 		return nil, classify(err)
 	}
-	p := &stored{SHA256: sum}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(maxPuts)
-	for _, r := range renditions {
-		file := events.Rendition{
-			URL:       p.address(fmt.Sprintf("w%d.%s", r.Width, r.Format.Ext())),
-			MediaType: string(r.Format), Width: r.Width, Height: r.Height, Size: int64(len(r.Data)),
-		}
-		p.Renditions = append(p.Renditions, file)
-		g.Go(func() error { return s.put(gctx, p.key(file), file.MediaType, r.Data) })
-	}
-	if err := g.Wait(); err != nil {
+	p := &stored{SHA256: sum, Forms: forms(s.o.Widths)}
+	if err := s.putRenditions(ctx, p, renditions); err != nil {
 		return nil, err
 	}
 	p.Original = events.Rendition{
@@ -246,6 +242,21 @@ func (s *Store) make(ctx context.Context, sum string, data []byte) (*stored, err
 	return p, nil
 }
 
+// putRenditions stores renditions, and notes them in p.
+func (s *Store) putRenditions(ctx context.Context, p *stored, renditions []picture.Rendition) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(maxPuts)
+	for _, r := range renditions {
+		file := events.Rendition{
+			URL:       p.address(fmt.Sprintf("w%d.%s", r.Width, r.Format.Ext())),
+			MediaType: string(r.Format), Width: r.Width, Height: r.Height, Size: int64(len(r.Data)),
+		}
+		p.Renditions = append(p.Renditions, file)
+		g.Go(func() error { return s.put(gctx, p.key(file), file.MediaType, r.Data) })
+	}
+	return g.Wait()
+}
+
 // render waits for memory first.
 func (s *Store) render(ctx context.Context, pic *picture.Picture) ([]picture.Rendition, error) {
 	weight := min(pic.Memory, s.o.Decoding)
@@ -253,7 +264,7 @@ func (s *Store) render(ctx context.Context, pic *picture.Picture) ([]picture.Ren
 		return nil, fmt.Errorf("wait for %d bytes of memory to decode: %w", weight, err)
 	}
 	defer s.decoding.Release(weight)
-	return pic.Render(ctx, Widths)
+	return pic.Render(ctx, s.o.Widths)
 }
 
 func (s *Store) put(ctx context.Context, key, mediaType string, body []byte) error {
