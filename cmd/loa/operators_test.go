@@ -39,3 +39,24 @@ func TestDeliveriesAreShown(t *testing.T) {
 		line{"deliveries tail --data {data} --since hôm-qua", 1, []string{"--since", "dd/mm/yyyy"}},
 	)
 }
+
+func TestPortalsAreTested(t *testing.T) {
+	t.Parallel()
+	good, bad := &partner{name: "tot"}, &partner{name: "hong"}
+	c := newCity(t, good, bad)
+	bad.fault.Store(receiver.Status(401, "sai chữ ký"))
+	c.serve()
+	c.runLines(
+		line{"portals test --data {data} tot", 0, []string{"tot answered 204"}},
+		line{"portals test --data {data} hong", 1, []string{`portal "hong" answered 401`, "sai chữ ký", "compare the secret"}},
+		line{"portals test --data {data} khong-co", 1, []string{"khong-co", "loa portals ls"}},
+		line{"portals add --data {data} xa --url http://127.0.0.1:9999/loa --secret-file " + good.secretFile, 0, nil},
+		line{"portals test --data {data} xa", 1, []string{"not called", "--allow"}},
+	)
+	_, out, _ := c.command("portals", "test", "--data", c.data, "hong", "--json")
+	var v pongView
+	if err := json.Unmarshal([]byte(out), &v); err != nil || v.Portal != "hong" || v.Status != 401 || v.Outcome != "down" ||
+		!strings.HasPrefix(v.Delivery, "ping_") || v.Line != "sai chữ ký" || v.Advice == "" {
+		t.Errorf("%v: %s", err, out)
+	}
+}
