@@ -39,16 +39,10 @@ func (c *mediaGCCmd) Run(e *env) error {
 	if c.MinAge < minOrphanAge {
 		return fmt.Errorf("--min-age: got %s, expected at least %s", c.MinAge, minOrphanAge)
 	}
-	s, err := c.connect(e.ctx)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	store, err := c.objects(e.ctx, s)
-	if err != nil {
-		return err
-	}
-	defer store.Close()
+	return c.withStore(e, func(s *session, store *objects.Store) error { return c.collect(e, s, store) })
+}
+
+func (c *mediaGCCmd) collect(e *env, s *session, store *objects.Store) error {
 	eraser, err := media.NewEraser(e.ctx, media.EraserOptions{JS: s.js, Objects: store, Log: zerolog.Nop()})
 	if err != nil {
 		return err
@@ -103,6 +97,21 @@ func (c *mediaGCCmd) Run(e *env) error {
 		e.printf("nothing was deleted: add --yes to delete the orphans\n")
 	}
 	return nil
+}
+
+// withStore connects, opens the object store too, and closes both afterwards.
+func (c *client) withStore(e *env, do func(*session, *objects.Store) error) error {
+	s, err := c.connect(e.ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	store, err := c.objects(e.ctx, s)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	return do(s, store)
 }
 
 // objects opens the object store of the Loa that the flags name.
@@ -168,7 +177,7 @@ func (s *session) formerPictures(ctx context.Context, a streams.Entry) ([]pictur
 		return nil, err
 	}
 	for _, picture := range a.Released {
-		p, err := s.formerPicture(ctx, uses, picture)
+		p, err := s.formerPicture(ctx, uses, a.Key, picture)
 		if err != nil {
 			return nil, err
 		}
@@ -177,7 +186,7 @@ func (s *session) formerPictures(ctx context.Context, a streams.Entry) ([]pictur
 	return all, nil
 }
 
-func (s *session) formerPicture(ctx context.Context, uses *streams.Uses, picture string) (pictureState, error) {
+func (s *session) formerPicture(ctx context.Context, uses *streams.Uses, key streams.Key, picture string) (pictureState, error) {
 	p := pictureState{SHA256: picture}
 	life, err := uses.Life(ctx, picture)
 	if err != nil {
@@ -191,11 +200,14 @@ func (s *session) formerPicture(ctx context.Context, uses *streams.Uses, picture
 		p.State = "being erased"
 		return p, nil
 	}
+	own := false
 	for use, err := range uses.Of(ctx, picture) {
 		if err != nil {
 			return p, err
 		}
-		if len(p.UsedBy) < pictureUsers {
+		if use.Article == key { // intake is about to let go of it
+			own = true
+		} else if len(p.UsedBy) < pictureUsers {
 			p.UsedBy = append(p.UsedBy, strings.Replace(string(use.Article), ".", "/", 1))
 		}
 	}
@@ -207,8 +219,13 @@ func (s *session) formerPicture(ctx context.Context, uses *streams.Uses, picture
 	if err != nil {
 		return p, err
 	}
-	if p.State = "unused"; waiting != nil {
+	switch {
+	case waiting != nil:
 		p.State, p.At = "to be erased", waiting.At
+	case own:
+		p.State = "to be erased"
+	default:
+		p.State = "unused"
 	}
 	return p, nil
 }

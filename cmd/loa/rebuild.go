@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/loa-syndication/loa/internal/objects"
 	"github.com/loa-syndication/loa/internal/streams"
 	"github.com/loa-syndication/loa/workers/intake"
 	"github.com/loa-syndication/loa/workers/media"
@@ -44,16 +45,10 @@ func (c *mediaRebuildCmd) Run(e *env) error {
 	if c.Jobs < 1 || c.Jobs > maxRebuildJobs {
 		return fmt.Errorf("--jobs: got %d, expected 1 to %d", c.Jobs, maxRebuildJobs)
 	}
-	s, err := c.connect(e.ctx)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	store, err := c.objects(e.ctx, s)
-	if err != nil {
-		return err
-	}
-	defer store.Close()
+	return c.withStore(e, func(s *session, store *objects.Store) error { return c.rebuild(e, s, store) })
+}
+
+func (c *mediaRebuildCmd) rebuild(e *env, s *session, store *objects.Store) error {
 	index, err := s.js.KeyValue(e.ctx, streams.MediaBucket)
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", streams.MediaBucket, err)
