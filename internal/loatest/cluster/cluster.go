@@ -40,6 +40,9 @@ const (
 	patience = 60 * time.Second
 	// apiTimeout outlasts an election, which takes 4 to 7 s.
 	apiTimeout = 15 * time.Second
+	// pingEvery and pingsLost have a client leave a node that hangs within some seconds.
+	pingEvery = time.Second
+	pingsLost = 3
 	// look is the pause between two looks at the state of the cluster.
 	look = 20 * time.Millisecond
 	// configuration is the environment variable that makes the test binary a node.
@@ -153,7 +156,8 @@ func (c *Cluster) CMS(t testing.TB) jetstream.JetStream {
 
 func (c *Cluster) connect(t testing.TB, login embedded.Login) jetstream.JetStream {
 	t.Helper()
-	nc, err := nats.Connect(c.URL(), append(login.Options(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.RetryOnFailedConnect(true))...)
+	nc, err := nats.Connect(c.URL(), append(login.Options(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.RetryOnFailedConnect(true),
+		nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(pingsLost))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,11 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -30,7 +32,9 @@ func TestNothingAcknowledgedIsLostWithANode(t *testing.T) {
 	say := func() {
 		subject := fmt.Sprintf("loa.article.ward.a%d", stored)
 		loatest.Eventually(t, "a message is acknowledged", func() bool {
-			_, err := js.Publish(t.Context(), subject, []byte("x"), jetstream.WithRetryAttempts(0))
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			_, err := js.Publish(ctx, subject, []byte("x"), jetstream.WithRetryAttempts(0))
 			return err == nil
 		})
 		stored++
