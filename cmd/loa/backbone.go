@@ -34,6 +34,10 @@ type backbone struct {
 const (
 	// reconnectWait is the pause between attempts to reach NATS again, which never end.
 	reconnectWait = 500 * time.Millisecond
+	// pingEvery and pingsLost end a connection on which nothing comes any more: to a node that
+	// hangs, or through a firewall that has forgotten it. nats.go's own would take six minutes.
+	pingEvery = 5 * time.Second
+	pingsLost = 2
 	// apiTimeout bounds a request to JetStream: an election takes 4 to 7 s.
 	apiTimeout = 15 * time.Second
 	// flushTimeout bounds the wait for a server that may be away.
@@ -75,7 +79,7 @@ func (b *backbone) startNATS(ctx context.Context, cfg *config.Config, log zerolo
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn().Err(err).Msg("nats") }),
 	}
 	if cfg.NATS.URL != "" {
-		return connectNATS(cfg, opts...)
+		return connectNATS(cfg, append(opts, nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(pingsLost))...)
 	}
 	srv, err := embedded.StartNATS(ctx, embedded.NATSOptions{Dir: natsDir(cfg), Listen: cfg.NATS.Listen, Log: log})
 	if err != nil {

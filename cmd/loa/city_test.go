@@ -137,7 +137,7 @@ func (c *city) cms() jetstream.JetStream {
 // level waits until everything said has arrived everywhere.
 func (c *city) level(s *session) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 4*patience)
 	defer cancel()
 	began := time.Now()
 	last, told := backlog{}, began

@@ -161,10 +161,9 @@ func TestWorkersOnAClusterSurviveWhateverFails(t *testing.T) {
 	leader.Start(t)
 	f.cluster.Whole(t)
 	f.shared(3, "the leader is back")
-	c.link.Silence()
+	c.link.Forget()
 	f.shared(2, "one was cut off in silence")
-	c.link.Restore()
-	f.shared(3, "it was joined again")
+	f.shared(3, "it has connected anew")
 	d.link.Cut() // for a moment
 	d.link.Restore()
 	f.shared(3, "another was cut off for a moment")

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Link is a connection, of any protocol over TCP, that can break in the two ways in which
-// networks do: at once and for all to see, or in silence.
+// Link is a connection, of any protocol over TCP, that can break in the ways in which networks
+// do: at once and for all to see, or in silence.
 type Link struct {
 	// Addr is the host:port to connect to in the server's place.
 	Addr string
@@ -18,6 +18,7 @@ type Link struct {
 	mu    sync.Mutex
 	moved *sync.Cond // the state changed
 	state linkState
+	epoch int               // connections of an earlier one are forgotten
 	conns map[net.Conn]bool // both ends of each connection
 }
 
@@ -63,6 +64,14 @@ func (l *Link) Cut() { l.set(linkCut) }
 // have to find out by themselves.
 func (l *Link) Silence() { l.set(linkSilent) }
 
+// Forget lets nothing more through on the connections that there are, without closing them, as a
+// firewall does that has forgotten them. New ones are as usual.
+func (l *Link) Forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epoch++
+}
+
 // Restore lets everything through again, also what was sent meanwhile.
 func (l *Link) Restore() { l.set(linkUp) }
 
@@ -78,24 +87,27 @@ func (l *Link) set(s linkState) {
 	l.moved.Broadcast()
 }
 
-// passes waits while the link is silent, and reports whether it is up.
-func (l *Link) passes() bool {
+// passes waits while the link is silent, or has forgotten the connection, and reports whether it
+// is up.
+func (l *Link) passes(epoch int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.state == linkSilent {
+	for l.state == linkSilent || l.state == linkUp && epoch != l.epoch {
 		l.moved.Wait()
 	}
 	return l.state == linkUp
 }
 
 // add notes an end of a connection, so that it can be closed; it is closed now if the link is cut.
-func (l *Link) add(c net.Conn) {
+// It gives the present epoch.
+func (l *Link) add(c net.Conn) (epoch int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.conns[c] = true
 	if l.state == linkCut || l.state == linkEnded {
 		c.Close()
 	}
+	return l.epoch
 }
 
 func (l *Link) remove(c net.Conn) {
@@ -106,7 +118,7 @@ func (l *Link) remove(c net.Conn) {
 }
 
 func (l *Link) serve(client net.Conn) {
-	l.add(client)
+	epoch := l.add(client)
 	defer l.remove(client)
 	server, err := net.Dial("tcp", l.endpoint)
 	if err != nil {
@@ -115,20 +127,20 @@ func (l *Link) serve(client net.Conn) {
 	l.add(server)
 	defer l.remove(server)
 	var both sync.WaitGroup
-	both.Go(func() { l.pass(server, client) })
-	both.Go(func() { l.pass(client, server) })
+	both.Go(func() { l.pass(server, client, epoch) })
+	both.Go(func() { l.pass(client, server, epoch) })
 	both.Wait()
 }
 
 // pass copies from one end to the other until either closes.
-func (l *Link) pass(to, from net.Conn) {
+func (l *Link) pass(to, from net.Conn, epoch int) {
 	defer to.Close()
 	defer from.Close()
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 {
-			if !l.passes() {
+			if !l.passes(epoch) {
 				return
 			}
 			if _, err := to.Write(buffer[:n]); err != nil {
