@@ -41,6 +41,7 @@ type commands struct {
 		Resume  portalsResumeCmd  `cmd:"" help:"Let a paused portal catch up."`
 		Replay  portalsReplayCmd  `cmd:"" help:"Send a portal again what it acknowledged since a time."`
 		Test    portalsTestCmd    `cmd:"" help:"Send a portal a signed ping, and tell what it answers."`
+		Stats   portalsStatsCmd   `cmd:"" help:"Show what was delivered and what failed, and how quickly portals answer."`
 		Rm      portalsRmCmd      `cmd:"" help:"Remove a portal for good."`
 		History portalsHistoryCmd `cmd:"" help:"Show who changed which portal, when, and what."`
 	} `cmd:"" help:"The portals that bulletins are pushed to."`

@@ -60,3 +60,34 @@ func TestPortalsAreTested(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+func TestStatsOfPortals(t *testing.T) {
+	t.Parallel()
+	good, bad := &partner{name: "tot"}, &partner{name: "hong"}
+	c := newCity(t, good, bad)
+	bad.fault.Store(receiver.Status(422, "thiếu ảnh"))
+	c.serve()
+	c.publishOne("tin-1", "")
+	c.publishOne("tin-2", "")
+	stats := func(name string) (v portalStats) {
+		_, out, _ := c.command("portals", "stats", "--data", c.data, name, "--json")
+		if err := json.Unmarshal([]byte(out), &v); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return v
+	}
+	waitFor(t, "all attempts to be counted", func() bool {
+		return stats("tot").Delivered == 2 && stats("hong").Refused == 2
+	})
+	if v := stats("tot"); v.Failed != 0 || v.Refused != 0 || v.Tries != 1 || v.P50 <= 0 || v.P99 < v.P50 || v.State != "up" {
+		t.Errorf("%+v", v)
+	}
+	if v := stats("hong"); v.Delivered != 0 || v.Failed != 0 || v.Tries != 0 || v.P99 <= 0 || v.Waiting != 2 || v.Oldest == nil {
+		t.Errorf("%+v", v)
+	}
+	c.runLines(
+		line{"portals stats --data {data}", 0, []string{"DELIVERED", "tot", "hong", "1.00"}},
+		line{"portals stats --data {data} khong-co", 1, []string{"khong-co", "loa portals ls"}},
+		line{"portals stats --data {data} --since mai", 1, []string{"--since"}},
+	)
+}
