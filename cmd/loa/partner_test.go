@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -38,10 +39,13 @@ type partner struct {
 	mu       sync.Mutex
 	server   *http.Server
 	accepted []delivery
+	atHand   map[string]int // bulletins of each article that are being received
+	overlaps []string       // articles of which two were, at once
 }
 
 // delivery is a bulletin that was answered with 2xx.
 type delivery struct {
+	at               time.Time
 	id, digest, guid string
 	version          article.Version
 }
@@ -97,16 +101,40 @@ func (p *partner) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	answer := &answerRecorder{ResponseWriter: w}
-	p.receiver.Handler().ServeHTTP(answer, r)
 	var b events.Bulletin
-	if r.Method != http.MethodPost || answer.status/100 != 2 || json.Unmarshal(body, &b) != nil {
+	if r.Method != http.MethodPost || json.Unmarshal(body, &b) != nil {
+		p.receiver.Handler().ServeHTTP(answer, r)
+		return
+	}
+	p.begin(b.Data.GUID)
+	p.receiver.Handler().ServeHTTP(answer, r)
+	p.end(b.Data.GUID)
+	if answer.status/100 != 2 {
 		return
 	}
 	sum := sha256.Sum256(body)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.accepted = append(p.accepted, delivery{r.Header.Get(events.HeaderID), hex.EncodeToString(sum[:]), b.Data.GUID,
+	p.accepted = append(p.accepted, delivery{time.Now(), r.Header.Get(events.HeaderID), hex.EncodeToString(sum[:]), b.Data.GUID,
 		article.Version{Number: b.Data.Version, Revision: b.Data.Revision}})
+}
+
+// begin and end are about a bulletin that is being received.
+func (p *partner) begin(guid string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.atHand == nil {
+		p.atHand = map[string]int{}
+	}
+	if p.atHand[guid]++; p.atHand[guid] > 1 {
+		p.overlaps = append(p.overlaps, guid)
+	}
+}
+
+func (p *partner) end(guid string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.atHand[guid]--
 }
 
 type answerRecorder struct {

@@ -5,8 +5,10 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -178,6 +180,17 @@ func TestPortalsThatMisbehaveCostOnlyThemselves(t *testing.T) {
 		name := "p-" + strings.ToLower(strings.ReplaceAll(what, " ", "-"))
 		names[name] = what
 		s.portal(t, portal.Portal{Name: name, URL: misbehave(t, behave), Secrets: []portal.Secret{secret}, Timeout: shortTimeout})
+	}
+	unknown := httptest.NewUnstartedServer(http.NotFoundHandler()) // whose certificate nobody vouches for
+	unknown.Config.ErrorLog = log.New(io.Discard, "", 0)
+	unknown.StartTLS()
+	t.Cleanup(unknown.Close)
+	for name, url := range map[string]string{
+		"p-unknown-certificate": unknown.URL,
+		"p-no-tls":              strings.Replace(misbehave(t, asked), "http:", "https:", 1),
+	} {
+		names[name] = name
+		s.portal(t, portal.Portal{Name: name, URL: url, Secrets: []portal.Secret{secret}, Timeout: shortTimeout})
 	}
 	publish("b")
 	after := arrived(2 * articles)
