@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	stdlog "log"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,6 +33,8 @@ func (c *serveCmd) Run(e *env) error {
 		return err
 	}
 	log := logger(cfg.Log, e.stderr)
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(libraries{log})
 	for _, w := range warnings {
 		log.Warn().Msg(w.String())
 	}
@@ -82,6 +85,15 @@ func logger(cfg config.Log, w io.Writer) zerolog.Logger {
 		level = zerolog.InfoLevel // the configuration was checked
 	}
 	return zerolog.New(w).Level(level).With().Timestamp().Logger()
+}
+
+// libraries makes events of the lines that libraries print by themselves. What portals send makes
+// net/http print some: that must not fill the log, nor break its form.
+type libraries struct{ log zerolog.Logger }
+
+func (l libraries) Write(line []byte) (int, error) {
+	l.log.Debug().Str("line", strings.TrimSpace(string(line))).Msg("said by a library")
+	return len(line), nil
 }
 
 func isTerminal(w io.Writer) bool {
