@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/loa-syndication/loa/internal/embedded"
+	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/sample"
 )
 
@@ -48,8 +49,8 @@ func newCity(t *testing.T, partners ...*partner) *city {
 	t.Helper()
 	dir := t.TempDir()
 	c := &city{t: t, dir: dir, data: filepath.Join(dir, "data"), config: filepath.Join(dir, "loa.yaml"),
-		nats: freeAddress(t), partners: partners}
-	listen := freeAddress(t)
+		nats: loatest.Address(t), partners: partners}
+	listen := loatest.Address(t)
 	c.gateway = "http://" + listen
 	srv := httptest.NewServer(http.HandlerFunc(servePhoto))
 	t.Cleanup(srv.Close)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/receiver"
 )
@@ -65,7 +66,7 @@ func startPartner(t testing.TB, dir string, p *partner) *partner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.address = freeAddress(t)
+	p.address = loatest.Address(t)
 	p.open(t)
 	t.Cleanup(func() { p.close(); p.receiver.Close() })
 	return p

@@ -65,7 +65,7 @@ func TestErasedPicturesAreGone(t *testing.T) {
 		line{"withdraw --data {data} phuong-cau-go/tin-1 --reason Nhầm --erase", 0, []string{"in the log"}},
 		line{"article show --data {data} phuong-cau-go/tin-1", 0, []string{"to be erased", "used by another: phuong-cau-go/tin-2"}},
 	)
-	c.loa.kill()
+	c.loa.Kill()
 	c.serve()
 	loatest.Eventually(t, "the picture is gone", func() bool { return answers(pictures[0]) == http.StatusGone })
 	if got := answers(pictures[1]); got != http.StatusOK {

@@ -3,19 +3,16 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/loa-syndication/loa/internal/loatest/child"
 	"github.com/loa-syndication/loa/internal/loatest/cluster"
 )
 
@@ -27,20 +24,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asLoa) != "" {
 		main()
 	}
-	go startProcesses()
 	os.Exit(m.Run())
-}
-
-// starts are calls for [startProcesses].
-var starts = make(chan func())
-
-// startProcesses starts all children on one thread that lasts: the kernel takes its end for the
-// parent's (PR_SET_PDEATHSIG).
-func startProcesses() {
-	runtime.LockOSThread()
-	for start := range starts {
-		start()
-	}
 }
 
 // transcript is everything that a loa printed.
@@ -72,8 +56,8 @@ func (tr *transcript) tail() string {
 // process is a loa serve that runs as a child.
 type process struct {
 	transcript
-	cmd   *exec.Cmd
-	ended chan struct{} // closed once it has
+	*child.Process
+	cmd *exec.Cmd
 	// At which addresses it is ready, and how long that took.
 	nats, gateway string
 	took          time.Duration
@@ -90,7 +74,7 @@ func startLoa(t testing.TB, environment []string, args ...string) *process {
 	began := time.Now()
 	for !p.isReady() {
 		select {
-		case <-p.ended:
+		case <-p.Ended():
 			t.Fatalf("loa %s ended with %v:\n%s", strings.Join(args, " "), p.cmd.ProcessState, p.tail())
 		case <-time.After(2 * time.Millisecond):
 		}
@@ -105,22 +89,11 @@ func startLoa(t testing.TB, environment []string, args ...string) *process {
 // launch starts loa, and does not wait for anything.
 func launch(t testing.TB, environment []string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(os.Args[0], args...), ended: make(chan struct{})}
+	p := &process{cmd: exec.Command(os.Args[0], args...)}
 	p.name = "loa " + strings.Join(args, " ")
 	p.cmd.Env = append(append(os.Environ(), asLoa+"=1"), environment...)
 	p.cmd.Stdout, p.cmd.Stderr = p, p
-	p.cmd.WaitDelay = 5 * time.Second
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	started := make(chan error)
-	starts <- func() { started <- p.cmd.Start() }
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(p.ended)
-		_ = p.cmd.Wait() // ProcessState tells
-	}()
-	t.Cleanup(p.kill)
+	p.Process = child.Start(t, p.cmd)
 	return p
 }
 
@@ -137,29 +110,16 @@ func (p *process) isReady() bool {
 	return false
 }
 
-// signal sends a signal to the child and whatever it may have started.
-func (p *process) signal(s syscall.Signal) { _ = syscall.Kill(-p.cmd.Process.Pid, s) }
-
-// kill ends it at once.
-func (p *process) kill() {
-	select {
-	case <-p.ended: // its id may be somebody else's by now
-	default:
-		p.signal(syscall.SIGKILL)
-		<-p.ended
-	}
-}
-
 // terminate asks it to end, and demands that it does so in order, within the grace period.
 func (p *process) terminate(t testing.TB, grace time.Duration) {
 	t.Helper()
 	began := time.Now()
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	select {
-	case <-p.ended:
+	case <-p.Ended():
 	case <-time.After(patience):
-		p.signal(syscall.SIGQUIT)
-		<-p.ended
+		p.Signal(syscall.SIGQUIT)
+		<-p.Ended()
 		t.Fatalf("did not end within %s after SIGTERM:\n%s", patience, p.tail())
 	}
 	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
@@ -175,7 +135,7 @@ func (p *process) terminate(t testing.TB, grace time.Duration) {
 // memory is what it has in use, in MiB.
 func (p *process) memory(t testing.TB) float64 {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.ID()))
 	if err != nil {
 		t.Skip(err)
 	}
@@ -185,21 +145,4 @@ func (p *process) memory(t testing.TB) float64 {
 		t.Fatal(err)
 	}
 	return kb / 1024
-}
-
-// freeAddress is an address of loopback that is free now, outside of the ports that the kernel
-// gives to others by itself: a process that is started again finds it free again.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	for {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000)))
-		if errors.Is(err, syscall.EADDRINUSE) {
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
 }

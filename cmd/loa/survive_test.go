@@ -56,7 +56,7 @@ func TestEverythingSurvivesKills(t *testing.T) {
 		case <-published:
 			published = nil
 		case <-pause:
-			c.loa.kill()
+			c.loa.Kill()
 			switch killed++; killed {
 			case 1:
 				away.close()

@@ -15,7 +15,6 @@ package cluster
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -30,6 +29,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/loa-syndication/loa/internal/embedded"
+	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/loatest/child"
 )
 
@@ -97,8 +97,8 @@ func Start(t testing.TB) *Cluster {
 	var routes []string
 	for i := range Size {
 		name := fmt.Sprint("n", i+1)
-		c.Nodes = append(c.Nodes, &Node{Name: name, Addr: address(t), config: filepath.Join(dir, name+".conf"), log: filepath.Join(dir, name+".log")})
-		routes = append(routes, address(t))
+		c.Nodes = append(c.Nodes, &Node{Name: name, Addr: loatest.Address(t), config: filepath.Join(dir, name+".conf"), log: filepath.Join(dir, name+".log")})
+		routes = append(routes, loatest.Address(t))
 	}
 	for i, n := range c.Nodes {
 		// Clients are not told of the other nodes: who connects through a proxy is to stay there.
@@ -271,21 +271,4 @@ func (n *Node) explain(t testing.TB) {
 	const most = 4 << 10 // bytes
 	text, err := os.ReadFile(n.log)
 	t.Logf("%s's last words (%v):\n%s", n.Name, err, text[max(len(text)-most, 0):])
-}
-
-// address is one of loopback that is free now, outside of the ports that the kernel gives to
-// others by itself: a node that is started again finds it free again.
-func address(t testing.TB) string {
-	t.Helper()
-	for {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000)))
-		if errors.Is(err, syscall.EADDRINUSE) {
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
 }
