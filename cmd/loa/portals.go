@@ -62,9 +62,10 @@ type portalView struct {
 	Name     string         `json:"name"`
 	Title    string         `json:"title,omitempty"`
 	URL      string         `json:"url"`
-	State    string         `json:"state"` // up, down, paused, unusable
+	State    string         `json:"state"` // up, slow, catching up, down, paused, unusable
 	Since    *time.Time     `json:"since,omitempty"`
 	Reason   string         `json:"reason,omitempty"`
+	Probe    *time.Time     `json:"next_probe,omitempty"` // of one that is down
 	Waiting  int            `json:"waiting"`
 	Oldest   *time.Time     `json:"oldest_waiting,omitempty"`
 	Format   string         `json:"format"`
@@ -103,12 +104,7 @@ func views(ctx context.Context, s *session, portals *portal.Registry) ([]portalV
 			v.Headers = append(v.Headers, name)
 		}
 		slices.Sort(v.Headers)
-		if st := states[p.Name]; st.Down {
-			v.State, v.Reason, v.Since = "down", st.Reason, optional(st.Since)
-		}
-		if p.Paused != nil {
-			v.State, v.Reason, v.Since = "paused", p.Paused.Why+" ("+p.Paused.By+")", optional(p.Paused.Since)
-		}
+		v.fares(p, states[p.Name])
 		all = append(all, v)
 	}
 	for name, fault := range portals.Malformed() {
@@ -118,9 +114,37 @@ func views(ctx context.Context, s *session, portals *portal.Registry) ([]portalV
 	return all, nil
 }
 
+// fares fills in the state.
+func (v *portalView) fares(p portal.Portal, st portal.State) {
+	switch {
+	case p.Paused != nil:
+		v.State, v.Reason, v.Since = "paused", p.Paused.Why+" ("+p.Paused.By+")", optional(p.Paused.Since)
+	case st.Down:
+		v.State, v.Reason, v.Since, v.Probe = "down", st.Reason, optional(st.Since), optional(st.NextProbe)
+	case !st.Slow.Since.IsZero():
+		v.State, v.Since = "slow", optional(st.Slow.Since)
+		v.Reason = "its answers take long, then " + st.Slow.Answer.Round(100*time.Millisecond).String()
+	case v.Oldest != nil && v.Oldest.Before(st.Since) && p.Digest == nil: // of a digest all wait
+		v.State, v.Since = "catching up", optional(st.Since)
+		v.Reason = "some wait from before it was back"
+	}
+}
+
 type portalsLsCmd struct {
 	client
 	JSON bool `help:"Print as JSON, one portal a line."`
+}
+
+// Help is shown by loa portals ls --help.
+func (*portalsLsCmd) Help() string {
+	return `A portal is one of these:
+
+  up           what is due to it is sent
+  slow         so it is, but its answers take more than 2 s on the average, until less than 1 s
+  catching up  it is back, and something waits from before
+  down         it fails; single tries, with growing pauses, find out when it is back
+  paused       by whom and why, until loa portals resume
+  unusable     its entry is malformed; what is due to it waits`
 }
 
 func (c *portalsLsCmd) Run(e *env) error {
@@ -185,6 +209,9 @@ func (c *portalsShowCmd) Run(e *env) error {
 		e.printf("\n")
 		if v.Reason != "" {
 			e.printf("  why       %s\n", v.Reason)
+		}
+		if v.Probe != nil {
+			e.printf("  next try  %s\n", clock(*v.Probe))
 		}
 		e.printf("  waiting   %d", v.Waiting)
 		if v.Oldest != nil {

@@ -17,6 +17,15 @@ type State struct {
 	Failures  int       `json:"failures,omitempty"` // in a row
 	Reason    string    `json:"reason,omitempty"`
 	NextProbe time.Time `json:"next_probe,omitzero"`
+	// Slow is zero for a portal whose answers are quick enough.
+	Slow Slowness `json:"slow,omitzero"`
+}
+
+// Slowness is since when a portal's answers take long, and how long they took then, on the
+// average.
+type Slowness struct {
+	Since  time.Time     `json:"since"`
+	Answer time.Duration `json:"answer"`
 }
 
 const (
@@ -44,14 +53,15 @@ func (r *Registry) SetState(name string, s State) {
 	}
 }
 
-// States gives the states of all portals that ever failed, by name; whichever worker saw them.
+// States gives the states of all portals that ever failed or were slow, by name; whichever worker saw them.
 func (r *Registry) States() map[string]State {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return maps.Clone(r.states)
 }
 
-// State gives the state of one portal; the zero State for one that never failed.
+// State gives the state of one portal; the zero State for one that never did
+// either.
 func (r *Registry) State(name string) State {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -61,6 +61,7 @@ type Worker struct {
 	articles *articles
 	times    *times // of digests
 	clients  *clients
+	paces    *paces
 	metrics  *metrics
 	log      zerolog.Logger
 }
@@ -74,9 +75,10 @@ func New(o Options) (*Worker, error) {
 	w := &Worker{
 		opts: o, metrics: m, log: o.Log, clients: newClients(),
 		articles: newArticles(o.Articles, o.Tree, o.MediaBase),
-		times:    newTimes(o),
+		times:    newTimes(o), paces: &paces{of: map[string]*pace{}},
 	}
 	o.Portals.OnChange(w.clients.forget)
+	o.Portals.OnChange(w.paces.forget)
 	o.Portals.OnChange(w.times.changed)
 	return w, nil
 }
@@ -103,13 +105,6 @@ func (w *Worker) Limits(name string) reconcile.Limits {
 		l.Held, l.InFlight = true, 1
 	}
 	return l
-}
-
-// OnState notes in the registry how a portal fares, for [reconcile.Options].
-func (w *Worker) OnState(name string, s reconcile.State) {
-	w.opts.Portals.SetState(name, portal.State{
-		Down: s.Down, Since: s.Since, Failures: s.Failures, Reason: s.Reason, NextProbe: s.NextProbe,
-	})
 }
 
 // State is how the portal fared when it was last seen, for [reconcile.Options].
@@ -293,6 +288,9 @@ func (w *Worker) deliver(ctx context.Context, p portal.Portal, id string, body [
 	w.metrics.inFlight.Dec()
 	took := time.Since(began)
 	w.metrics.seconds.Observe(took.Seconds())
+	if a.err == nil {
+		w.answered(p.Name, took)
+	}
 	return a, took, nil
 }
 
