@@ -16,7 +16,7 @@ import (
 type reachCmd struct {
 	client
 	Article string        `arg:"" help:"SITE/ID." placeholder:"SITE/ID"`
-	Wait    bool          `help:"Wait until all reachable portals have it: those that are neither paused nor down."`
+	Wait    bool          `help:"Wait until all reachable portals have it: those that are neither paused nor down, nor wait for a digest."`
 	Timeout time.Duration `default:"5m" help:"How long to wait at most."`
 	JSON    bool          `help:"Print as JSON."`
 }
@@ -138,7 +138,11 @@ func (c *reachCmd) print(e *env, r reach.Report) {
 			answer = strconv.Itoa(p.Answer)
 		}
 		why := p.Why
-		if !p.Next.IsZero() {
+		switch {
+		case p.Next.IsZero():
+		case p.State == reach.Digest:
+			why = "digest due at " + clock(p.Next)
+		default:
 			why += "; next attempt about " + clock(p.Next)
 		}
 		rows = append(rows, []string{p.Portal, string(p.State), p.Holds, clock(p.At), attempts, answer, clock(p.Since), shorten(why, 90)})

@@ -13,8 +13,11 @@ package portal
 import (
 	"cmp"
 	"crypto/tls"
+	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/loa-syndication/loa/internal/cron"
 )
 
 // Portal is the configuration of one downstream site.
@@ -90,6 +93,15 @@ type Digest struct {
 	Most int `json:"most"`
 	// Express lets urgent articles, corrections and withdrawals go at once.
 	Express bool `json:"express,omitempty"`
+}
+
+// Next is the first of the times after t; zero if there is none for years.
+func (d Digest) Next(t time.Time) (time.Time, error) {
+	s, err := cron.Parse(d.At, d.Zone)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("times of digests: %w", err)
+	}
+	return s.Next(t), nil
 }
 
 // Certificate is what Loa shows to a server that asks who calls (TLS client certificate).

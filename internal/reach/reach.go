@@ -95,7 +95,7 @@ type Report struct {
 	Title    string    `json:"title"`
 	Accepted time.Time `json:"accepted"`
 	// Concerned is how many portals are to have the version, Delivered how many have it;
-	// Reachable, how many of the others are neither paused nor down, nor wait for a person.
+	// Reachable, how many of the others are neither paused nor down, nor wait for a digest or a person.
 	Concerned int `json:"concerned"`
 	Delivered int `json:"delivered"`
 	Reachable int `json:"reachable"`
@@ -198,6 +198,11 @@ func (s Sources) stand(ctx context.Context, e streams.Entry, receipts []portal.R
 			st.State, st.Why, st.Since = Missing, "no flag is up: not routed yet, or lost; loa resync raises what is missing", e.Accepted
 		case down.Down:
 			st.State, st.Why, st.Since, st.Next = Down, down.Reason, down.Since, down.NextProbe
+		case p.Digest != nil && flag.Class == streams.Normal:
+			st.State, st.Why, st.Since = Digest, "waits for the portal's digest", flag.Raised
+			if st.Next, err = p.Digest.Next(time.Now()); err != nil {
+				return fmt.Errorf("portal %q: %w", p.Name, err)
+			}
 		case rc.LastError != "" && rc.LastStatus >= 400 && rc.LastStatus < 500:
 			st.State, st.Why, st.Since = Refused, rc.LastError, flag.Raised
 			if pause := reconcile.KeyPause(rc.Attempts); pause > 0 {

@@ -140,6 +140,7 @@ func TestReachTellsWhyAPortalHasNotGotAnArticle(t *testing.T) {
 		w.portal(name, nil)
 	}
 	w.portal("paused", func(p *portal.Portal) { p.Paused = &portal.Pause{By: "lan", Why: "bảo trì", Since: time.Now()} })
+	w.portal("later", func(p *portal.Portal) { p.Digest = &portal.Digest{At: "0 0 0 1 1 *", Zone: "Europe/Paris"} })
 	w.portal("elsewhere", func(p *portal.Portal) { p.Filter.Categories = []string{"khac"} })
 	e := w.article("tin", 2, events.StatusLive)
 	w.holds("has", e, 2, nil)
@@ -147,7 +148,7 @@ func TestReachTellsWhyAPortalHasNotGotAnArticle(t *testing.T) {
 	w.holds("refuses", e, 0, func(r *portal.Receipt) {
 		r.MayHold, r.LastStatus, r.LastError = e.Version, 422, "answered 422: thiếu trường"
 	})
-	for _, name := range []string{"waits", "refuses", "down", "paused"} {
+	for _, name := range []string{"waits", "refuses", "down", "paused", "later"} {
 		w.flag(name, e)
 	}
 	w.Portals.SetState("down", portal.State{Down: true, Since: time.Now(), Failures: 3, Reason: "connection refused", NextProbe: time.Now().Add(time.Minute)})
@@ -161,7 +162,7 @@ func TestReachTellsWhyAPortalHasNotGotAnArticle(t *testing.T) {
 
 	r, by := w.reach(e)
 	for name, want := range map[string]reach.State{"has": reach.Delivered, "waits": reach.Waiting, "refuses": reach.Refused, "down": reach.Down,
-		"dead": reach.Dead, "lost": reach.Missing, "removed": reach.Removed, "paused": reach.Paused} {
+		"dead": reach.Dead, "lost": reach.Missing, "later": reach.Digest, "removed": reach.Removed, "paused": reach.Paused} {
 		if by[name].State != want {
 			t.Errorf("%s: got %q (%+v), expected %q", name, by[name].State, by[name], want)
 		}
@@ -169,7 +170,7 @@ func TestReachTellsWhyAPortalHasNotGotAnArticle(t *testing.T) {
 	if _, listed := by["elsewhere"]; listed {
 		t.Error("a portal that wants none of it is listed")
 	}
-	if r.Concerned != 8 || r.Delivered != 1 || r.Reachable != 3 || r.Everywhere() {
+	if r.Concerned != 9 || r.Delivered != 1 || r.Reachable != 3 || r.Everywhere() {
 		t.Errorf("concerned %d, delivered %d, reachable %d", r.Concerned, r.Delivered, r.Reachable)
 	}
 	if s := by["refuses"]; s.Answer != 422 || s.Next.IsZero() || s.MayHold != "2" {
@@ -180,6 +181,9 @@ func TestReachTellsWhyAPortalHasNotGotAnArticle(t *testing.T) {
 	}
 	if s := by["paused"]; s.Why != "bảo trì (lan)" {
 		t.Errorf("paused: %+v", s)
+	}
+	if s := by["later"]; s.Next.UTC().Format("02 Jan 15:04:05") != "31 Dec 23:00:00" || s.Since.IsZero() {
+		t.Errorf("later: %+v", s)
 	}
 	if r.Portals[0].State == reach.Delivered {
 		t.Error("what is outstanding comes first")

@@ -10,7 +10,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
-	"github.com/loa-syndication/loa/internal/cron"
 	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/reconcile"
 	"github.com/loa-syndication/loa/internal/streams"
@@ -181,13 +180,12 @@ func (t *times) ensure(ctx context.Context, p portal.Portal) error {
 
 // set schedules the portal's next digest after a time.
 func (t *times) set(ctx context.Context, p portal.Portal, after time.Time) error {
-	s, err := cron.Parse(p.Digest.At, p.Digest.Zone)
+	next, err := p.Digest.Next(after)
 	if err != nil {
-		return fmt.Errorf("times of the digests of portal %q: %w", p.Name, err)
+		return fmt.Errorf("portal %q: %w", p.Name, err)
 	}
-	next := s.Next(after)
 	if next.IsZero() {
-		return nil // none for years
+		return nil
 	}
 	return t.schedule.Set(ctx, streams.Digest, streams.Key(p.Name), next,
 		nats.Header{timesHeader: {timesOf(p.Digest)}, dueHeader: {next.UTC().Format(time.RFC3339)}})
