@@ -300,6 +300,7 @@ func (c *portalsAddCmd) Run(e *env) error {
 		if !exists {
 			p = portal.Portal{Name: c.Name}
 		}
+		before := p
 		p.URL, p.Title = c.URL, c.Title
 		p.Filter = portal.Filter{Sites: c.Sites, Categories: c.Categories, Tags: c.Tags, Urgency: c.Urgency, Languages: c.Languages,
 			Not: portal.Exclusion{Sites: c.NotSites, Categories: c.NotCategories, Tags: c.NotTags, Languages: c.NotLanguages}}
@@ -332,6 +333,9 @@ func (c *portalsAddCmd) Run(e *env) error {
 			e.printf("Its secret, which is not shown again: %s\n", p.Secrets[0].Reveal())
 		}
 		if !backfill {
+			if exists && filterChanged(portal.Differences(before, p)) {
+				e.printf("%s%s\n", olderArticles, p.Name)
+			}
 			return nil
 		}
 		n, err := raiseFor(e.ctx, s, p.Name, since)

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/loa-syndication/loa/internal/config"
 	"github.com/loa-syndication/loa/internal/portal"
@@ -15,6 +17,7 @@ type portalsApplyCmd struct {
 	DryRun bool   `help:"Print what would change, and change nothing."`
 	Prune  bool   `help:"Remove the portals that the file does not list; with --yes."`
 	Yes    bool   `help:"Remove them without asking again."`
+	From   string `default:"now" help:"Which articles new portals get, and those whose filter changed: those published from now on, all there are, or those published since dd/mm/yyyy." placeholder:"now|all|DATE"`
 	JSON   bool   `help:"Print as JSON, one portal a line."`
 }
 
@@ -23,7 +26,9 @@ func (*portalsApplyCmd) Help() string {
 	return `The file says what portals there are to be, and applying it again changes nothing more.
 Either all of it is right, or nothing is changed. What was made while Loa ran is kept: a
 pause, and a secret where the file names none. A new portal gets what is published from
-then on; loa resync --portal NAME brings it what there is already.
+then on, and so does one of what a wider filter selects; --from brings what there is
+already, and so does loa resync --portal NAME later. What a portal has of articles that
+its filter no longer selects, it goes on being told of: corrections and withdrawals.
 
 Portals that the configuration of loa serve lists are applied from there at its start:
 list each in one place.`
@@ -35,9 +40,27 @@ type appliedPortal struct {
 	Removed bool `json:"removed,omitempty"`
 	// Secret was made, and is not shown again.
 	Secret string `json:"secret,omitempty"`
+	// Compared is how many articles of the log --from had compared with it.
+	Compared int `json:"compared,omitempty"`
 }
 
+// selects tells whether other articles than before may be due to it.
+func (a appliedPortal) selects() bool {
+	return a.New || filterChanged(a.Changes)
+}
+
+func filterChanged(changes []portal.Difference) bool {
+	return slices.ContainsFunc(changes, func(d portal.Difference) bool { return strings.HasPrefix(d.Field, "filter.") })
+}
+
+// olderArticles is said where a filter changed, and nothing was said of what there is already.
+const olderArticles = "its filter selects from what is published from now on; what there is already comes with: loa resync --portal "
+
 func (c *portalsApplyCmd) Run(e *env) error {
+	since, backfill, err := parseFrom(c.From)
+	if err != nil {
+		return err
+	}
 	return c.withPortals(e, func(s *session, portals *portal.Registry) error {
 		listed, warnings, err := config.LoadPortals(c.File, s.cfg.Sites)
 		if err != nil {
@@ -65,7 +88,16 @@ func (c *portalsApplyCmd) Run(e *env) error {
 				return err
 			}
 		}
-		return c.print(e, todo, len(want))
+		var missed error
+		for i, a := range todo {
+			if backfill && !c.DryRun && !a.Removed && a.selects() && missed == nil {
+				if todo[i].Compared, err = raiseFor(e.ctx, s, a.Name, since); err != nil {
+					missed = fmt.Errorf("the portals are as the file says, but not all articles were compared; run loa resync: %w", err)
+				}
+			}
+		}
+		// Secrets that were made are shown in any case.
+		return errors.Join(c.print(e, todo, len(want), backfill), missed)
 	})
 }
 
@@ -76,16 +108,24 @@ func (c *portalsApplyCmd) surplus(portals *portal.Registry, want []portal.Portal
 	}
 	var names []string
 	for _, p := range portals.All() {
-		if !slices.ContainsFunc(want, func(w portal.Portal) bool { return w.Name == p.Name }) {
-			names = append(names, p.Name)
-		}
+		names = append(names, p.Name)
 	}
-	return names
+	names = slices.AppendSeq(names, maps.Keys(portals.Malformed()))
+	slices.Sort(names)
+	return slices.DeleteFunc(names, func(name string) bool {
+		return slices.ContainsFunc(want, func(w portal.Portal) bool { return w.Name == name })
+	})
 }
 
 func (c *portalsApplyCmd) apply(e *env, portals *portal.Registry, want []portal.Portal, todo []appliedPortal) error {
 	if !c.Yes && slices.ContainsFunc(todo, func(a appliedPortal) bool { return a.Removed }) {
-		return errors.New("portals would be removed for good, and nothing has been changed: look with --dry-run, then say --yes")
+		var names []string
+		for _, a := range todo {
+			if a.Removed {
+				names = append(names, a.Name)
+			}
+		}
+		return fmt.Errorf("%s would be removed for good, and nothing has been changed: look with --dry-run, then say --yes", strings.Join(names, ", "))
 	}
 	if err := portals.Apply(e.ctx, want, operator()); err != nil {
 		return err
@@ -106,7 +146,7 @@ func (c *portalsApplyCmd) apply(e *env, portals *portal.Registry, want []portal.
 	return nil
 }
 
-func (c *portalsApplyCmd) print(e *env, todo []appliedPortal, listed int) error {
+func (c *portalsApplyCmd) print(e *env, todo []appliedPortal, listed int, backfill bool) error {
 	for _, a := range todo {
 		if c.JSON {
 			if err := e.json(a); err != nil {
@@ -127,6 +167,12 @@ func (c *portalsApplyCmd) print(e *env, todo []appliedPortal, listed int) error 
 		}
 		if a.Secret != "" {
 			e.printf("    its secret, which is not shown again: %s\n", a.Secret)
+		}
+		switch {
+		case a.Compared > 0:
+			e.printf("    %d articles of the log are compared with it\n", a.Compared)
+		case !backfill && filterChanged(a.Changes) && !a.New:
+			e.printf("    %s%s\n", olderArticles, a.Name)
 		}
 	}
 	switch {

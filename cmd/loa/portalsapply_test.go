@@ -2,8 +2,12 @@ package main
 
 import (
 	"bytes"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/loa-syndication/loa/internal/sample"
 )
 
 func TestPortalsAreAppliedFromAFile(t *testing.T) {
@@ -40,7 +44,7 @@ func TestPortalsAreAppliedFromAFile(t *testing.T) {
 `)
 	c.runLines(
 		line{"portals apply --data {data} -f " + file, 0, []string{"~ quan-b", "rate: 5 → 9"}},
-		line{"portals apply --data {data} --prune -f " + file, 1, []string{"--yes"}},
+		line{"portals apply --data {data} --prune -f " + file, 1, []string{"quan-a would be removed", "--yes"}},
 		line{"portals show --data {data} quan-a", 0, []string{"quan-a"}},
 		line{"portals apply --data {data} --prune --yes -f " + file, 0, []string{"- quan-a"}},
 		line{"portals show --data {data} quan-a", 1, []string{"quan-a"}},
@@ -77,4 +81,49 @@ func TestAPortalIsSentAgainWhatItHadAcknowledged(t *testing.T) {
 	if now := p.receiver.Counts(); now.Kept != before.Kept || now.Regressions != 0 {
 		t.Errorf("the portal counts %+v, before %+v", now, before)
 	}
+}
+
+// What is applied holds at once for what runs. An article that a portal had goes on to it, though
+// its filter does not select it any more.
+func TestFiltersAreChangedWhileLoaRuns(t *testing.T) {
+	t.Parallel()
+	p := startPartner(t, t.TempDir(), &partner{name: "moi"})
+	c := newCity(t)
+	c.serve()
+	s := c.session()
+	c.publishOne("mot", "")
+	c.level(s)
+	apply := func(filter, more string) string {
+		file := c.write("loc"+strconv.Itoa(len(filter))+".yaml", "portals:\n  - {name: moi, url: \""+p.url()+"\", secret_file: "+p.secretFile+
+			", allow: [127.0.0.0/8], filter: {"+filter+"}}\n")
+		return "portals apply --data {data} -f " + file + more
+	}
+	held := func(want string) {
+		t.Helper()
+		c.level(s)
+		var ids []string
+		for _, h := range p.receiver.Held() {
+			d := h.Bulletin.Data
+			ids = append(ids, d.ID+" "+strconv.FormatInt(d.Version, 10)+" "+d.Status)
+		}
+		slices.Sort(ids)
+		if got := strings.Join(ids, ", "); got != want {
+			t.Errorf("the portal holds %q, want %q", got, want)
+		}
+	}
+	c.runLines(line{apply("", ""), 0, []string{"+ moi"}})
+	c.publishOne("hai", "")
+	held("hai 1 live") // from now on
+	c.runLines(line{apply("tags: [khac]", ""), 0, []string{"~ moi", "filter.tags: none → khac", "loa resync --portal moi"}})
+	c.publishOne("ba", "")
+	c.publishOne("hai", "version: 2\n")
+	held("hai 2 live")
+	c.runLines(line{apply("not: {tags: [khac]}", " --from all"), 0, []string{"~ moi", "3 articles of the log"}})
+	held("ba 1 live, hai 2 live, mot 1 live")
+	c.runLines(
+		line{apply("tags: [khac]", ""), 0, []string{"~ moi"}},
+		line{"withdraw --data {data} " + sample.CauGo + "/ba --reason sai", 0, nil},
+	)
+	held("ba 2 withdrawn, hai 2 live, mot 1 live")
+	c.runLines(line{"portals apply --data {data} --from mai -f " + c.write("rong.yaml", "portals: []\n"), 1, []string{"--from", "dd/mm/yyyy"}})
 }
