@@ -179,7 +179,7 @@ func newRoster(js jetstream.JetStream, kind, id, instance string, groups int, lo
 // run takes part until ctx ends. The worker's groups stay its own until leave.
 func (r *roster) run(ctx context.Context) {
 	changes, stop := r.watch(ctx)
-	defer stop()
+	defer func() { stop() }() // the newest watch's
 	next := time.NewTimer(0)
 	defer next.Stop()
 	for {
