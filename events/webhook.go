@@ -1,6 +1,7 @@
 package events
 
 import (
+	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -39,10 +40,19 @@ const (
 	// request cannot be played again after it.
 	Tolerance = 5 * time.Minute
 
-	secretPrefix = "whsec_"
-	// Standard Webhooks asks for secrets of 24 to 64 bytes.
+	// A secret is written with one of these before its base64 (Standard Webhooks 1.0): a shared
+	// key for HMAC-SHA256, or the private or public half of an ed25519 key.
+	secretPrefix  = "whsec_"
+	privatePrefix = "whsk_"
+	publicPrefix  = "whpk_"
+	// ed25519Scheme comes before signatures by private keys; "v1" before the others.
+	ed25519Scheme = "v1a"
+
+	// Standard Webhooks asks for shared keys of 24 to 64 bytes.
 	minSecret, maxSecret = 24, 64
 	newSecret            = 32 // as long as the HMAC-SHA256 that it keys
+	// maxSignatures bounds the signatures of one request that are tried.
+	maxSignatures = 16
 )
 
 // What [Verifier.Verify] may find.
@@ -59,14 +69,48 @@ var (
 	ErrSignature = errors.New("no signature matches")
 )
 
-// NewSecret is a random secret for one portal.
+// NewSecret is a random shared secret for one portal ("whsec_…"): both sides know it.
 func NewSecret() string {
 	key := make([]byte, newSecret)
 	rand.Read(key) // never fails
 	return secretPrefix + base64.StdEncoding.EncodeToString(key)
 }
 
-// webhook checks a secret's form. Its errors do not tell the secret.
+// NewSigningKey is a random private key for one portal ("whsk_…"). The portal is given its
+// [PublicKey], with which it can verify bulletins, and forge none.
+func NewSigningKey() string {
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		panic(err) // never fails
+	}
+	return privatePrefix + base64.StdEncoding.EncodeToString(key)
+}
+
+// PublicKey is the public half ("whpk_…") of a signing key.
+func PublicKey(signingKey string) (string, error) {
+	key, err := privateKey(signingKey)
+	if err != nil {
+		return "", err
+	}
+	return publicPrefix + base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey)), nil
+}
+
+// IsSigningKey reports whether a secret is a private key, whose public half is given away, and
+// not one that is shared.
+func IsSigningKey(secret string) bool { return strings.HasPrefix(secret, privatePrefix) }
+
+// CheckSecret reports what is wrong with a secret that is to sign bulletins. Its errors do not
+// tell the secret.
+func CheckSecret(secret string) error {
+	if IsSigningKey(secret) {
+		_, err := privateKey(secret)
+		return err
+	}
+	_, err := webhook(secret)
+	return err
+}
+
+// webhook reads a shared secret. Its errors do not tell the secret.
 func webhook(secret string) (*standardwebhooks.Webhook, error) {
 	encoded, ok := strings.CutPrefix(secret, secretPrefix)
 	key, err := base64.StdEncoding.DecodeString(encoded)
@@ -76,16 +120,50 @@ func webhook(secret string) (*standardwebhooks.Webhook, error) {
 	return standardwebhooks.NewWebhookRaw(key)
 }
 
-// Sign gives one signature of a bulletin ("v1,…": HMAC-SHA256 over id, time in whole seconds and
-// body). While a secret is being replaced, the header carries one for each, separated by a space.
-func Sign(secret, id string, t time.Time, body []byte) (string, error) {
-	wh, err := webhook(secret)
-	if err != nil {
-		return "", err
+// privateKey reads a private key: a seed of 32 bytes, or, as libsodium writes it, the seed and the
+// public key.
+func privateKey(secret string) (ed25519.PrivateKey, error) {
+	encoded, ok := strings.CutPrefix(secret, privatePrefix)
+	key, err := base64.StdEncoding.DecodeString(encoded)
+	if ok && err == nil {
+		switch len(key) {
+		case ed25519.SeedSize:
+			return ed25519.NewKeyFromSeed(key), nil
+		case ed25519.PrivateKeySize:
+			// A public key that is not the seed's would let the private one be reckoned.
+			if whole := ed25519.NewKeyFromSeed(key[:ed25519.SeedSize]); whole.Equal(ed25519.PrivateKey(key)) {
+				return whole, nil
+			}
+		}
 	}
+	return nil, fmt.Errorf("webhook signing key: expected %s and the base64 of an ed25519 key of %d or %d bytes",
+		privatePrefix, ed25519.SeedSize, ed25519.PrivateKeySize)
+}
+
+// signed is the text that is signed.
+func signed(id, timestamp string, body []byte) []byte {
+	return fmt.Appendf(make([]byte, 0, len(id)+len(timestamp)+len(body)+2), "%s.%s.%s", id, timestamp, body)
+}
+
+// Sign gives one signature of a bulletin over id, time in whole seconds and body: with a shared
+// secret "v1,…" (HMAC-SHA256), with a signing key "v1a,…" (ed25519). The header carries one for each
+// secret of the portal, separated by spaces: two while one replaces the other.
+func Sign(secret, id string, t time.Time, body []byte) (string, error) {
 	// The signed text is "<id>.<time>.<body>": a dot in the id would let it be read otherwise.
 	if id == "" || strings.Contains(id, ".") {
 		return "", fmt.Errorf("webhook id %q: expected text without a dot", id)
+	}
+	if IsSigningKey(secret) {
+		key, err := privateKey(secret)
+		if err != nil {
+			return "", err
+		}
+		sum := ed25519.Sign(key, signed(id, strconv.FormatInt(t.Unix(), 10), body))
+		return ed25519Scheme + "," + base64.StdEncoding.EncodeToString(sum), nil
+	}
+	wh, err := webhook(secret)
+	if err != nil {
+		return "", err
 	}
 	return wh.Sign(id, t, body)
 }
@@ -96,15 +174,25 @@ type Verifier struct {
 	Now func() time.Time
 
 	webhooks []*standardwebhooks.Webhook
+	public   []ed25519.PublicKey
 }
 
-// NewVerifier makes a verifier of a portal's secrets: one, or two while one replaces the other.
+// NewVerifier makes a verifier of a portal's secrets, shared ones ("whsec_…") or public keys
+// ("whpk_…"): one, or more while one replaces the other. One of them must match.
 func NewVerifier(secrets ...string) (*Verifier, error) {
 	if len(secrets) == 0 {
 		return nil, errors.New("webhook secret: expected at least one")
 	}
 	v := &Verifier{}
 	for _, secret := range secrets {
+		if encoded, ok := strings.CutPrefix(secret, publicPrefix); ok {
+			key, err := base64.StdEncoding.DecodeString(encoded)
+			if err != nil || len(key) != ed25519.PublicKeySize {
+				return nil, fmt.Errorf("webhook public key: expected %s and the base64 of %d bytes", publicPrefix, ed25519.PublicKeySize)
+			}
+			v.public = append(v.public, key)
+			continue
+		}
 		wh, err := webhook(secret)
 		if err != nil {
 			return nil, err
@@ -141,5 +229,33 @@ func (v *Verifier) Verify(header http.Header, body []byte) error {
 			return nil
 		}
 	}
+	if len(v.public) > 0 && v.signedByKey(header, body) {
+		return nil
+	}
 	return ErrSignature
+}
+
+// signedByKey looks for a signature by one of the public keys.
+func (v *Verifier) signedByKey(header http.Header, body []byte) bool {
+	text := signed(header.Get(HeaderID), header.Get(HeaderTimestamp), body)
+	tried := 0
+	for one := range strings.FieldsSeq(header.Get(HeaderSignature)) {
+		encoded, ok := strings.CutPrefix(one, ed25519Scheme+",")
+		if !ok {
+			continue
+		}
+		if tried++; tried > maxSignatures {
+			return false
+		}
+		sum, err := base64.StdEncoding.DecodeString(encoded)
+		if err != nil {
+			continue
+		}
+		for _, key := range v.public {
+			if ed25519.Verify(key, text, sum) {
+				return true
+			}
+		}
+	}
+	return false
 }
