@@ -86,8 +86,17 @@ func newApp(ctx context.Context, cfg *config.Config, log zerolog.Logger) (_ *app
 	if a.articles, err = streams.OpenLog(ctx, js); err != nil {
 		return nil, err
 	}
-	if a.portals, err = portal.Open(ctx, js, a.sites, log); err != nil {
+	keys, err := portalKeys(cfg, cfg.NATS.URL == "")
+	if err != nil {
 		return nil, err
+	}
+	if a.portals, err = portal.Open(ctx, js, a.sites, keys, log); err != nil {
+		return nil, err
+	}
+	if n, err := a.portals.Reseal(ctx); err != nil {
+		return nil, err
+	} else if n > 0 {
+		log.Info().Int("portals", n).Msg("secrets of portals sealed anew")
 	}
 	if err := a.portals.Apply(ctx, configuredPortals(cfg.Portals), "configuration file"); err != nil {
 		return nil, err

@@ -169,7 +169,7 @@ func (pb *pushBench) stack(name string, portals []portal.Portal, failed func(str
 	if s.log, err = streams.OpenLog(pb.ctx, s.js); err != nil {
 		return nil, err
 	}
-	if s.portals, err = portal.Open(pb.ctx, s.js, tree, zerolog.Nop()); err != nil {
+	if s.portals, err = portal.Open(pb.ctx, s.js, tree, nil, zerolog.Nop()); err != nil {
 		return nil, err
 	}
 	if err = s.portals.Apply(pb.ctx, portals, "bench"); err != nil {

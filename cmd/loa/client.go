@@ -23,6 +23,9 @@ type client struct {
 	NATSUser            *string `name:"nats-user" env:"LOA_NATS_USER" placeholder:"NAME" help:"NATS user."`
 	NATSPasswordFile    *string `name:"nats-password-file" env:"LOA_NATS_PASSWORD_FILE" placeholder:"FILE" help:"File that holds the NATS password."`
 	NATSCredentialsFile *string `name:"nats-credentials-file" env:"LOA_NATS_CREDENTIALS_FILE" placeholder:"FILE" help:"NATS credentials (.creds)."`
+
+	PortalKey     *config.Secret `name:"portal-key" env:"LOA_PORTAL_KEY" hidden:"" help:"Key of the portals' secrets; by the environment alone."`
+	PortalKeyFile *string        `name:"portal-key-file" env:"LOA_PORTAL_KEY_FILE" placeholder:"FILE" help:"File with the key of the portals' secrets (in the data directory)."`
 }
 
 // session is an open connection to a Loa.
@@ -94,7 +97,7 @@ func (c *client) config() (*config.Config, error) {
 		return c.bare(dir)
 	}
 	over := config.Overlay{DataDir: c.Data, NATS: c.NATS, NATSUser: c.NATSUser, NATSPasswordFile: c.NATSPasswordFile,
-		NATSCredentialsFile: c.NATSCredentialsFile}
+		NATSCredentialsFile: c.NATSCredentialsFile, PortalKey: c.PortalKey, PortalKeyFile: c.PortalKeyFile}
 	if c.Config == "" {
 		over.DataDir = &dir // the file's own may be relative to where Loa was started
 	}
@@ -110,6 +113,16 @@ func (c *client) bare(dir string) (*config.Config, error) {
 		if f.from != nil {
 			*f.to = *f.from
 		}
+	}
+	if c.PortalKey != nil {
+		cfg.PortalKey = *c.PortalKey
+	}
+	if c.PortalKeyFile != nil {
+		key, err := os.ReadFile(*c.PortalKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the key of the portals' secrets: %w", err)
+		}
+		cfg.PortalKey = config.Secret(key)
 	}
 	if c.NATSPasswordFile != nil {
 		password, err := os.ReadFile(*c.NATSPasswordFile)

@@ -42,6 +42,7 @@ type commands struct {
 		Replay  portalsReplayCmd  `cmd:"" help:"Send a portal again what it acknowledged since a time."`
 		Test    portalsTestCmd    `cmd:"" help:"Send a portal a signed ping, and tell what it answers."`
 		Stats   portalsStatsCmd   `cmd:"" help:"Show what was delivered and what failed, and how quickly portals answer."`
+		Rotate  portalsRotateCmd  `cmd:"" help:"Give a portal a new secret; the old one signs as well for a while."`
 		Rm      portalsRmCmd      `cmd:"" help:"Remove a portal for good."`
 		History portalsHistoryCmd `cmd:"" help:"Show who changed which portal, when, and what."`
 	} `cmd:"" help:"The portals that bulletins are pushed to."`

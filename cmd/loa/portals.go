@@ -14,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/reconcile"
 	"github.com/loa-syndication/loa/internal/streams"
@@ -27,7 +28,11 @@ func (s *session) openPortals(ctx context.Context) (*portal.Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return portal.Open(ctx, s.js, tree, zerolog.Nop())
+	keys, err := portalKeys(s.cfg, false)
+	if err != nil {
+		return nil, err
+	}
+	return portal.Open(ctx, s.js, tree, keys, zerolog.Nop())
 }
 
 // withPortals connects, opens the registry, and closes both afterwards.
@@ -441,6 +446,70 @@ func (c *portalsResumeCmd) Run(e *env) error {
 			return err
 		}
 		e.printf("Resumed %s.\n", c.Name)
+		return nil
+	})
+}
+
+type portalsRotateCmd struct {
+	client
+	Name       string        `arg:"" help:"The portal's name."`
+	Overlap    time.Duration `default:"168h" help:"How long the old secret signs as well (168h, a week); 0s ends it at once."`
+	Ed25519    bool          `name:"ed25519" help:"Make a signing key, whose public half the portal is given, in the place of a shared secret."`
+	SecretFile string        `type:"existingfile" placeholder:"FILE" help:"File with the new secret; without it one is made, and printed once."`
+	Now        bool          `help:"Make no new secret, but end the overlap of an earlier rotation now."`
+}
+
+// Help is shown by loa portals rotate --help.
+func (*portalsRotateCmd) Help() string {
+	return `The portal gets a new secret. For the time of the overlap each bulletin carries a signature
+with the new one and with the old, so the portal can be given the new one at any moment of
+it. Afterwards the old one is dropped by itself.
+
+A configuration file that still names an old secret does not bring it back.`
+}
+
+func (c *portalsRotateCmd) Run(e *env) error {
+	return c.withPortals(e, func(_ *session, portals *portal.Registry) error {
+		if c.Now {
+			ended, err := portals.EndOverlap(e.ctx, c.Name, operator())
+			if err != nil {
+				return err
+			}
+			if !ended {
+				e.printf("No former secret of %s is in use.\n", c.Name)
+				return nil
+			}
+			e.printf("Only the current secret of %s signs from now on.\n", c.Name)
+			return nil
+		}
+		fresh := events.NewSecret()
+		switch {
+		case c.SecretFile != "":
+			data, err := os.ReadFile(c.SecretFile)
+			if err != nil {
+				return err
+			}
+			fresh = strings.TrimSpace(string(data))
+		case c.Ed25519:
+			fresh = events.NewSigningKey()
+		}
+		if err := portals.Rotate(e.ctx, c.Name, portal.Secret(fresh), c.Overlap, operator()); err != nil {
+			return err
+		}
+		e.printf("Rotated the secret of %s.\n", c.Name)
+		switch {
+		case events.IsSigningKey(fresh):
+			public, err := events.PublicKey(fresh)
+			if err != nil {
+				return err
+			}
+			e.printf("The public key to give to the portal: %s\n", public)
+		case c.SecretFile == "":
+			e.printf("The new one, which is not shown again: %s\n", fresh)
+		}
+		if c.Overlap > 0 {
+			e.printf("The old one signs as well until %s.\n", clock(time.Now().Add(c.Overlap)))
+		}
 		return nil
 	})
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/loa-syndication/loa/internal/loatest/child"
 	"github.com/loa-syndication/loa/internal/loatest/cluster"
+	"github.com/loa-syndication/loa/internal/secret"
 )
 
 // asLoa makes the test binary a loa: tests that kill need processes of their own.
@@ -24,6 +25,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asLoa) != "" {
 		main()
 	}
+	// Every Loa of a test has the same key of the portals' secrets, as those on one NATS need.
+	os.Setenv("LOA_PORTAL_KEY", secret.NewKey().Reveal())
 	os.Exit(m.Run())
 }
 

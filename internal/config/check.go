@@ -50,7 +50,7 @@ const (
 	maxInFlight                             = 64
 	maxRate                            Rate = 1000
 	minPortalTimeout, maxPortalTimeout      = time.Second, time.Minute
-	maxSecrets                              = 2
+	maxSecrets                              = 4
 	leastUrgent                             = 8 // IPTC
 )
 
@@ -422,10 +422,10 @@ func (k *check) secrets(path string, p *Portal) {
 	case n == 0:
 		k.found(path+".secret_file", "", "the file that holds the secret with which bulletins are signed")
 	case n > maxSecrets:
-		k.fault(at, fmt.Sprintf("found %d secrets, expected one, or two while one replaces the other", n))
+		k.fault(at, fmt.Sprintf("found %d secrets, expected at most two of a kind, while one replaces the other", n))
 	default:
 		for _, s := range p.Secrets {
-			if _, err := events.NewVerifier(s.Reveal()); err != nil {
+			if err := events.CheckSecret(s.Reveal()); err != nil {
 				k.fault(at, err.Error()) // which does not tell the secret
 			}
 		}

@@ -55,6 +55,11 @@ type Config struct {
 	// MediaURL is what object keys follow in the addresses of pictures ("media/<sha256>/…"):
 	// PublicURL, or a CDN's address. It ends with a slash.
 	MediaURL string `yaml:"media_url"`
+	// PortalKey holds the keys with which the portals' secrets are sealed, one a line, the newest
+	// first; or PortalKeyFile names the file that does. With the embedded NATS a key is made, and
+	// kept in DataDir, where there is none.
+	PortalKey     Secret `yaml:"portal_key"`
+	PortalKeyFile string `yaml:"portal_key_file"`
 	// Roles are those that this process runs.
 	Roles []string `yaml:"roles"`
 	// Grace is how long a shutdown may take.

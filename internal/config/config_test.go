@@ -23,6 +23,7 @@ import (
 
 	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/config"
+	"github.com/loa-syndication/loa/internal/secret"
 )
 
 // write makes a file in a directory of its own, and gives its name.
@@ -405,7 +406,7 @@ func TestEverySettingOfTheExampleIsRight(t *testing.T) {
 	full = regexp.MustCompile(`(?m)^ *(allow|hubs|portals): \[\].*\n`).ReplaceAllString(full, "")
 	path := write(t, "loa.yaml", full)
 	certificate, key := selfSigned(t)
-	for name, content := range map[string]string{"nats.creds": "x", "s3.secret": "x", "portals/cong-thanh-pho.secret": events.NewSecret(),
+	for name, content := range map[string]string{"nats.creds": "x", "s3.secret": "x", "portals/cong-thanh-pho.secret": events.NewSecret(), "portal.key": secret.NewKey().Reveal(),
 		"portals/loa.pem": certificate, "portals/loa.key": key, "portals/ca.pem": certificate} {
 		name = filepath.Join(filepath.Dir(path), name)
 		os.MkdirAll(filepath.Dir(name), 0o700)

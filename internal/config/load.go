@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/loa-syndication/loa/deploy"
+	"github.com/loa-syndication/loa/internal/secret"
 )
 
 const (
@@ -32,6 +33,8 @@ type Overlay struct {
 	Listen              *string        `env:"LOA_LISTEN" placeholder:"ADDR" help:"Where the gateway listens (127.0.0.1:8080)."`
 	PublicURL           *string        `name:"public-url" env:"LOA_PUBLIC_URL" placeholder:"URL" help:"How the world reaches the gateway."`
 	MediaURL            *string        `name:"media-url" env:"LOA_MEDIA_URL" placeholder:"URL" help:"What comes before media/ in the addresses of pictures (the public URL)."`
+	PortalKey           *Secret        `name:"portal-key" env:"LOA_PORTAL_KEY" hidden:"" help:"Key that seals the portals' secrets; by the environment alone."`
+	PortalKeyFile       *string        `name:"portal-key-file" env:"LOA_PORTAL_KEY_FILE" placeholder:"FILE" help:"File that holds the key with which the portals' secrets are sealed (made in the data directory)."`
 	Roles               []string       `env:"LOA_ROLES" placeholder:"ROLE" help:"Parts of Loa to run, with commas between: intake, feeds, bulletins, gateway (all)."`
 	Grace               *time.Duration `env:"LOA_GRACE" placeholder:"DURATION" help:"How long a shutdown may take (20s)."`
 	LogLevel            *string        `env:"LOA_LOG_LEVEL" placeholder:"LEVEL" help:"trace, debug, info, warn or error (info)."`
@@ -57,6 +60,11 @@ func (o Overlay) apply(c *Config, places map[string]Place) {
 	over(&c.Listen, o.Listen, places, "listen", "listen")
 	over(&c.PublicURL, o.PublicURL, places, "public_url", "public-url")
 	over(&c.MediaURL, o.MediaURL, places, "media_url", "media-url")
+	if o.PortalKey != nil || o.PortalKeyFile != nil {
+		c.PortalKey, c.PortalKeyFile = "", ""
+	}
+	over(&c.PortalKey, o.PortalKey, places, "portal_key", "portal-key")
+	over(&c.PortalKeyFile, o.PortalKeyFile, places, "portal_key_file", "portal-key-file")
 	if len(o.Roles) > 0 {
 		over(&c.Roles, &o.Roles, places, "roles", "roles")
 	}
@@ -175,7 +183,7 @@ func readFile(name string, limit int64) ([]byte, error) {
 // resolve makes the paths in the file relative to dir, where the file is. The default of the
 // data directory stays relative to where the program runs.
 func (c *Config) resolve(dir string, places map[string]Place) {
-	files := []*string{&c.NATS.CredentialsFile, &c.NATS.PasswordFile, &c.S3.SecretKeyFile}
+	files := []*string{&c.NATS.CredentialsFile, &c.NATS.PasswordFile, &c.S3.SecretKeyFile, &c.PortalKeyFile}
 	if _, set := places["data"]; set {
 		files = append(files, &c.DataDir)
 	}
@@ -196,6 +204,12 @@ func (k *check) readSecrets(o Overlay) {
 	c := k.c
 	k.secret("nats.password", &c.NATS.Password, c.NATS.PasswordFile, o.NATSPassword != nil)
 	k.secret("s3.secret_key", &c.S3.SecretKey, c.S3.SecretKeyFile, o.S3SecretKey != nil)
+	k.secret("portal_key", &c.PortalKey, c.PortalKeyFile, o.PortalKey != nil)
+	if c.PortalKey != "" {
+		if _, err := secret.ParseKeyring(c.PortalKey); err != nil {
+			k.fault("portal_key", err.Error()) // which does not tell the key
+		}
+	}
 	for i := range c.Portals {
 		p := &c.Portals[i]
 		k.secret(fmt.Sprintf("portals[%d].secret", i), &p.Secret, p.SecretFile, false)

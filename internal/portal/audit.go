@@ -84,8 +84,8 @@ func (r *Registry) as(ctx context.Context, name string, revision uint64) Portal 
 
 func record(name string, before, after Portal, by string) Record {
 	rec := Record{Portal: name, At: time.Now().UTC(), By: by, What: "changed", Changes: Differences(before, after)}
-	only := func(field string) bool {
-		return len(rec.Changes) > 0 && !slices.ContainsFunc(rec.Changes, func(d Difference) bool { return d.Field != field })
+	only := func(fields ...string) bool {
+		return len(rec.Changes) > 0 && !slices.ContainsFunc(rec.Changes, func(d Difference) bool { return !slices.Contains(fields, d.Field) })
 	}
 	switch {
 	case after.Name == "":
@@ -96,7 +96,7 @@ func record(name string, before, after Portal, by string) Record {
 		rec.What, rec.Why, rec.Changes = "paused", after.Paused.Why, nil
 	case only("paused"):
 		rec.What, rec.Changes = "resumed", nil
-	case only("secrets"):
+	case only("secrets", "former_secrets", "retired_secrets"):
 		rec.What = "rotated"
 	}
 	return rec

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -65,8 +66,8 @@ func (r *Registry) change(ctx context.Context, name, by string, f func(*Portal) 
 // rewrite stores a portal that was valid when it was stored: a site that went since must not
 // keep anyone from pausing it.
 func (r *Registry) rewrite(ctx context.Context, p Portal, by string) error {
-	p.Changed = Change{By: by, At: time.Now().UTC()}
-	data, err := encode(p)
+	p = p.changed(by)
+	data, err := r.codec.encode(p)
 	if err != nil {
 		return fmt.Errorf("store portal %q: %w", p.Name, err)
 	}
@@ -89,7 +90,7 @@ func (r *Registry) load(ctx context.Context, name string) (Portal, error) {
 	if err != nil {
 		return Portal{}, fmt.Errorf("read portal %q: %w", name, err)
 	}
-	p, err := decode(name, e.Value())
+	p, _, err := r.codec.decode(name, e.Value())
 	p.Revision = e.Revision()
 	return p, err
 }
@@ -184,6 +185,9 @@ func (r *Registry) merged(ctx context.Context, p Portal) (have, want Portal, err
 	if have.Paused != nil {
 		want.Paused = have.Paused
 	}
+	want.Former, want.Retired = have.Former, have.Retired
+	// A file that names a secret which was rotated out is behind, and must not bring it back.
+	want.Secrets = slices.DeleteFunc(slices.Clone(want.Secrets), func(s Secret) bool { return slices.Contains(have.Retired, fingerprint(s)) })
 	if len(want.Secrets) == 0 {
 		want.Secrets = have.Secrets
 	}
@@ -213,5 +217,5 @@ func same(a, b Portal) bool {
 	if a.Paused != nil && b.Paused != nil {
 		a.Paused = b.Paused
 	}
-	return reflect.DeepEqual(a.document(Secret.Reveal), b.document(Secret.Reveal))
+	return reflect.DeepEqual(a.document(revealed), b.document(revealed))
 }

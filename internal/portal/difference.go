@@ -60,7 +60,7 @@ func Differences(a, b Portal) []Difference {
 // isSecret tells the fields whose values nobody is to see; those of certificates nobody wants to.
 func isSecret(field string) bool {
 	name, _, _ := strings.Cut(field, ".")
-	return slices.Contains([]string{"secrets", "headers", "certificate", "certificate_key", "ca"}, name)
+	return slices.Contains([]string{"secrets", "former_secrets", "retired_secrets", "headers", "certificate", "certificate_key", "ca"}, name)
 }
 
 func shownValue(field, value string) string {
@@ -76,7 +76,7 @@ func shownValue(field, value string) string {
 // fields are the settings of a portal by their path; those that have no value are missing.
 func (p Portal) fields() map[string]string {
 	out := map[string]string{}
-	d := p.document(Secret.Reveal)
+	d := p.document(revealed)
 	if p.Name == "" { // there is none
 		return out
 	}

@@ -13,6 +13,7 @@ package portal
 import (
 	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/netip"
 	"time"
@@ -35,8 +36,14 @@ type Portal struct {
 	Filter  Filter
 	// Digest gathers bulletins for set times; nil where each is sent at once.
 	Digest *Digest
-	// Secrets sign the bulletins, the newest first. There are two while one replaces the other.
+	// Secrets sign the bulletins, the newest first: shared ones (whsec_), and signing keys (whsk_).
+	// There are two of a kind while one replaces the other.
 	Secrets []Secret
+	// Former are secrets that a rotation replaced, which sign as well for a while.
+	Former []Former
+	// Retired names the secrets that rotations replaced, by the hex of their SHA-256: a
+	// configuration file that still has one of them is behind.
+	Retired []string
 	// InFlight is how many bulletins are sent at once; 4 when 0.
 	InFlight int
 	// Rate is the most bulletins a second; unlimited when 0.
@@ -110,9 +117,46 @@ type Certificate struct {
 	Key   Secret // PEM
 }
 
+// TLS is how Loa speaks to the portal's server; nil where it needs nothing of its own.
+func (p Portal) TLS() (*tls.Config, error) {
+	if p.Certificate == nil && p.CA == "" {
+		return nil, nil
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if p.Certificate != nil {
+		pair, err := p.Certificate.pair()
+		if err != nil {
+			return nil, fmt.Errorf("client certificate of portal %q: %w", p.Name, err)
+		}
+		cfg.Certificates = []tls.Certificate{pair}
+	}
+	if p.CA != "" {
+		cfg.RootCAs = x509.NewCertPool()
+		cfg.RootCAs.AppendCertsFromPEM([]byte(p.CA)) // it was checked
+	}
+	return cfg, nil
+}
+
 // pair is the certificate as TLS uses it.
 func (c Certificate) pair() (tls.Certificate, error) {
 	return tls.X509KeyPair([]byte(c.Chain), []byte(c.Key.Reveal()))
+}
+
+// Former is a secret that was replaced, and until when it signs beside the new one.
+type Former struct {
+	Secret Secret
+	Until  time.Time
+}
+
+// Signing gives the secrets with which bulletins are signed at a time.
+func (p Portal) Signing(now time.Time) []Secret {
+	all := p.Secrets
+	for _, f := range p.Former {
+		if now.Before(f.Until) {
+			all = append(all[:len(all):len(all)], f.Secret)
+		}
+	}
+	return all
 }
 
 // Pause says since when, why and by whom a portal is paused.

@@ -20,7 +20,7 @@ func TestValidateNamesEveryFault(t *testing.T) {
 	p := portal.Portal{
 		Name: "Quận Đông", Title: "a\nb", URL: "ftp://user:mat-khau@portal.example/?key=khoa-bi-mat",
 		Filter:   portal.Filter{Sites: []string{"nowhere"}, Tags: []string{""}, Urgency: 9},
-		Secrets:  []portal.Secret{"whsec_mat-khau", secret, secret},
+		Secrets:  []portal.Secret{"whsec_mat-khau", secret, secret, secret, secret},
 		InFlight: 65, Rate: -1, Timeout: 2 * time.Minute, Allow: []netip.Prefix{{}},
 		Headers: map[string]portal.Secret{"webhook-id": "x", "Content-Length": "1", "Bad Name": "x", "X-Key": "mat-khau\r\nX-Other: y"},
 	}
@@ -37,7 +37,7 @@ func TestValidateNamesEveryFault(t *testing.T) {
 		}
 	}
 	for _, field := range []string{"name", "title", "url", "filter.sites[0]", "filter.tags[0]", "filter.urgency", "secrets",
-		"secrets[0]", "in_flight", "rate", "timeout", "allow[0]", "headers.webhook-id", "headers.Content-Length",
+		"secrets[0]", "secrets[2]", "in_flight", "rate", "timeout", "allow[0]", "headers.webhook-id", "headers.Content-Length",
 		"headers.Bad Name", "headers.X-Key"} {
 		if !found[field] {
 			t.Errorf("%s: no fault", field)

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/loa-syndication/loa/internal/secret"
 	"github.com/loa-syndication/loa/internal/site"
 	"github.com/loa-syndication/loa/internal/streams"
 )
@@ -41,6 +42,7 @@ type Registry struct {
 	kv       jetstream.KeyValue
 	receipts jetstream.Stream
 	tree     *site.Tree
+	codec    codec
 	log      zerolog.Logger
 
 	watcher    jetstream.KeyWatcher
@@ -56,13 +58,17 @@ type Registry struct {
 	seen      map[string]uint64 // the latest revision known of each key
 	unsaved   map[string]State  // states not written yet; newer than states from the bucket
 	saving    bool              // a goroutine writes unsaved
+	stale     map[string]bool   // portals whose secrets have to be sealed anew
 	listeners []func(name string)
 	closed    bool
 }
 
 // Open reads the registry and watches it until [Registry.Close]. The tree is that of the sites
 // which filters name.
-func Open(ctx context.Context, js jetstream.JetStream, tree *site.Tree, log zerolog.Logger) (*Registry, error) {
+//
+// Secrets are kept sealed with the keys; with nil they are in clear, and those that are sealed
+// cannot be used.
+func Open(ctx context.Context, js jetstream.JetStream, tree *site.Tree, keys *secret.Keyring, log zerolog.Logger) (*Registry, error) {
 	kv, err := js.KeyValue(ctx, streams.PortalsBucket)
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", streams.PortalsBucket, err)
@@ -72,9 +78,9 @@ func Open(ctx context.Context, js jetstream.JetStream, tree *site.Tree, log zero
 		return nil, fmt.Errorf("open stream %s: %w", streams.Receipts, err)
 	}
 	r := &Registry{
-		js: js, kv: kv, receipts: receipts, tree: tree, log: log, closing: make(chan struct{}),
+		js: js, kv: kv, receipts: receipts, tree: tree, codec: codec{keys}, log: log, closing: make(chan struct{}),
 		portals: map[string]Portal{}, malformed: map[string]error{}, states: map[string]State{},
-		seen: map[string]uint64{}, unsaved: map[string]State{},
+		seen: map[string]uint64{}, unsaved: map[string]State{}, stale: map[string]bool{},
 	}
 	r.saveCtx, r.stopSaving = context.WithCancel(context.Background())
 	// The watcher must outlive the start, which is what ctx is for.
@@ -138,10 +144,12 @@ func (r *Registry) accept(e jetstream.KeyValueEntry) {
 	if name, ok := strings.CutPrefix(e.Key(), configPrefix); ok {
 		var p Portal
 		var err error
+		stale := false
 		if !gone {
-			p, err = decode(name, e.Value())
+			p, stale, err = r.codec.decode(name, e.Value())
 			p.Revision = e.Revision()
 		}
+		r.markStale(name, stale)
 		r.set(name, p, e.Revision(), gone, err)
 	}
 	if name, ok := strings.CutPrefix(e.Key(), statePrefix); ok {
@@ -225,11 +233,11 @@ func (r *Registry) Put(ctx context.Context, p Portal, by string) (Portal, error)
 	if len(p.Secrets) == 0 {
 		p.Secrets = []Secret{newSecret()}
 	}
-	p.Changed = Change{By: by, At: time.Now().UTC()}
+	p = p.changed(by)
 	if p.Created.IsZero() {
 		p.Created = p.Changed.At
 	}
-	data, err := encode(p)
+	data, err := r.codec.encode(p)
 	if err != nil {
 		return Portal{}, fmt.Errorf("store portal %q: %w", p.Name, err)
 	}
@@ -259,6 +267,9 @@ func (r *Registry) store(ctx context.Context, p *Portal, data []byte, by string)
 
 // conflict makes an ErrConflict of what JetStream says when the expected revision is not there.
 func conflict(err error) error {
+	if err == nil {
+		return nil
+	}
 	if errors.Is(err, jetstream.ErrKeyExists) || isConflict(err) {
 		return ErrConflict
 	}

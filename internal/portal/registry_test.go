@@ -20,7 +20,7 @@ import (
 
 func open(t testing.TB, js jetstream.JetStream) *portal.Registry {
 	t.Helper()
-	r, err := portal.Open(t.Context(), js, sites(t), zerolog.Nop())
+	r, err := portal.Open(t.Context(), js, sites(t), nil, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

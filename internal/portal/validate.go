@@ -25,7 +25,7 @@ const (
 	maxTitle    = 200         // characters
 	maxCriteria = 1000        // entries of each criterion of a filter
 	maxWord     = 256         // characters; as events allow for ids and tags
-	maxSecrets  = 2           // the new one, and the one that it replaces
+	maxSecrets  = 4           // of each kind the new one, and the one that it replaces
 	maxRate     = 1000        // bulletins a second; more is what 0 is for
 	maxAllow    = 64          // prefixes
 	maxHeaders  = 32          // as in any sensible request
@@ -138,13 +138,13 @@ func (f Filter) validate(fs *faults, tree *site.Tree) {
 
 func (p Portal) validateSecrets(fs *faults) {
 	fs.check(len(p.Secrets) <= maxSecrets, "secrets", fmt.Sprintf("%d secrets", len(p.Secrets)),
-		fmt.Sprintf("at most %d: the new one and the one it replaces", maxSecrets))
+		fmt.Sprintf("at most %d: of each kind the new one and the one it replaces", maxSecrets))
 	for i, s := range p.Secrets {
 		field := fmt.Sprintf("secrets[%d]", i)
-		if _, err := events.NewVerifier(s.Reveal()); err != nil {
-			fs.add(field, secret.Hidden, "whsec_ and the base64 of 24 to 64 random bytes")
+		if events.CheckSecret(s.Reveal()) != nil {
+			fs.add(field, secret.Hidden, "whsec_ and the base64 of 24 to 64 random bytes, or whsk_ and that of an ed25519 key")
 		}
-		fs.check(i == 0 || s != p.Secrets[0], field, "the first one again", "another secret")
+		fs.check(!slices.Contains(p.Secrets[:i], s), field, "an earlier one again", "another secret")
 	}
 }
 

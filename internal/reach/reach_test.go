@@ -40,7 +40,7 @@ func newWorld(t testing.TB) *world {
 		w.Receipts, err = portal.OpenReceipts(t.Context(), js)
 	}
 	if err == nil {
-		w.Portals, err = portal.Open(t.Context(), js, tree, zerolog.Nop())
+		w.Portals, err = portal.Open(t.Context(), js, tree, nil, zerolog.Nop())
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -86,6 +86,9 @@ func (r *Keyring) Seal(s Secret, place string) string {
 	return sealed + k.id + ":" + base64.StdEncoding.EncodeToString(k.aead.Seal(nil, nil, []byte(s.Reveal()), []byte(place)))
 }
 
+// IsSealed reports whether stored is what some ring sealed.
+func IsSealed(stored string) bool { return strings.HasPrefix(stored, sealed) }
+
 // Open opens what was sealed for the place. What is in clear it gives as it is. current says that
 // it need not be sealed anew: it is not in clear, nor sealed with a former key.
 func (r *Keyring) Open(stored, place string) (s Secret, current bool, err error) {

@@ -1,6 +1,8 @@
 package bulletins
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -48,36 +50,45 @@ func newClients() *clients {
 
 // way names the settings of a portal that a client is made with.
 func way(p portal.Portal) string {
-	if len(p.Allow) == 0 {
+	if len(p.Allow) == 0 && p.Certificate == nil && p.CA == "" {
 		return ""
 	}
 	allow := slices.Clone(p.Allow)
 	slices.SortFunc(allow, netip.Prefix.Compare)
-	return fmt.Sprint(allow)
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%v\x00%s\x00", allow, p.CA)
+	if p.Certificate != nil {
+		fmt.Fprintf(sum, "%s\x00%s", p.Certificate.Chain, p.Certificate.Key.Reveal())
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // of gives the transport for the portal. It is not an [http.Client], which would follow
 // redirects, and whose errors quote the address, which may contain a key.
-func (cs *clients) of(p portal.Portal) http.RoundTripper {
+func (cs *clients) of(p portal.Portal) (http.RoundTripper, error) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	u, ok := cs.using[p.Name]
 	if ok && u.revision == p.Revision {
-		return u.client.client.Transport
+		return u.client.client.Transport, nil
 	}
 	key := way(p)
 	c := cs.byWay[key]
 	if c == nil {
+		settings, err := p.TLS()
+		if err != nil {
+			return nil, err // cannot be: it was checked when the portal was stored
+		}
 		c = &client{way: key, client: outbound.New(outbound.Options{
 			Allow: p.Allow, Timeout: portal.MaxTimeout, MaxConnsPerHost: maxConnsPerHost, MaxIdleConns: maxIdle,
-			WriteBuffer: writeBuffer,
+			WriteBuffer: writeBuffer, TLS: settings,
 		})}
 		cs.byWay[key] = c
 	}
 	c.users++
 	cs.release(p.Name)
 	cs.using[p.Name] = use{p.Revision, c}
-	return c.client.Transport
+	return c.client.Transport, nil
 }
 
 // forget ends the use that a portal makes of its client; the next bulletin looks for one anew.

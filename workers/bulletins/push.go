@@ -63,7 +63,11 @@ func (w *Worker) push(ctx context.Context, p portal.Portal, id string, body []by
 	if err != nil {
 		return answer{err: err}
 	}
-	resp, err := w.clients.of(p).RoundTrip(req)
+	client, err := w.clients.of(p)
+	if err != nil {
+		return answer{err: err}
+	}
+	resp, err := client.RoundTrip(req)
 	if err != nil {
 		a.err, a.during = err, phase(during.Load())
 		return a
@@ -85,8 +89,9 @@ func (w *Worker) request(ctx context.Context, p portal.Portal, id string, body [
 		return nil, err // cannot be: it was checked when the portal was stored
 	}
 	now := time.Now()
-	signatures := make([]string, len(p.Secrets))
-	for i, s := range p.Secrets {
+	secrets := p.Signing(now)
+	signatures := make([]string, len(secrets))
+	for i, s := range secrets {
 		if signatures[i], err = events.Sign(s.Reveal(), id, now, body); err != nil {
 			return nil, err
 		}

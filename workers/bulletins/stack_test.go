@@ -93,7 +93,7 @@ func open(ctx context.Context, js jetstream.JetStream) (*stack, error) {
 	if s.articles, err = streams.OpenLog(ctx, js); err != nil {
 		return nil, err
 	}
-	if s.portals, err = portal.Open(ctx, js, tree, log); err != nil {
+	if s.portals, err = portal.Open(ctx, js, tree, nil, log); err != nil {
 		return nil, err
 	}
 	if s.receipts, err = portal.OpenReceipts(ctx, js); err != nil {
