@@ -2,11 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/loa-syndication/loa/internal/receiver"
 	"github.com/loa-syndication/loa/internal/sample"
+	"github.com/loa-syndication/loa/internal/streams"
 )
 
 // publishOne publishes an article of the sample city's ward.
@@ -90,4 +93,75 @@ func TestStatsOfPortals(t *testing.T) {
 		line{"portals stats --data {data} khong-co", 1, []string{"khong-co", "loa portals ls"}},
 		line{"portals stats --data {data} --since mai", 1, []string{"--since"}},
 	)
+}
+
+func TestSecretsAreRotatedWithAnOverlap(t *testing.T) {
+	t.Parallel()
+	p := &partner{name: "tot"}
+	c := newCity(t, p)
+	c.serve()
+	n := 0
+	answered := func(want string) {
+		t.Helper()
+		n++
+		id := "tin-" + strconv.Itoa(n)
+		c.publishOne(id, "")
+		waitFor(t, id+" to be answered "+want, func() bool {
+			_, out, _ := c.command("deliveries", "tail", "--data", c.data)
+			return slices.ContainsFunc(strings.Split(out, "\n"), func(l string) bool { return strings.Contains(l, want) && strings.Contains(l, "/"+id+" ") })
+		})
+	}
+	show := line{"portals show --data {data} tot", 0, []string{"signs     v1, and with a former secret until"}}
+
+	status, out, faults := c.command("portals", "rotate", "--data", c.data, "tot")
+	_, fresh, shown := strings.Cut(out, "not shown again: ")
+	if status != 0 || !shown || !strings.Contains(out, "The old one signs as well until") {
+		t.Fatalf("status %d: %s%s", status, out, faults)
+	}
+	c.runLines(show)
+	answered("delivered 204") // by the old secret
+	c.runLines(
+		line{"portals rotate --data {data} tot --now", 0, []string{"Only the current secret of tot signs"}},
+		line{"portals rotate --data {data} tot --now", 0, []string{"No former secret of tot"}},
+		line{"portals rotate --data {data} tot --secret-file " + p.secretFile, 1, []string{"it has had this secret already"}},
+		line{"portals rotate --data {data} tot --overlap 2161h", 1, []string{"2161h0m0s", "2160h0m0s"}},
+		line{"portals rotate --data {data} khong-co", 1, []string{"khong-co"}},
+	)
+	answered("down      401")
+	fresh, _, _ = strings.Cut(fresh, "\n")
+	p.reopen(t, fresh)
+	waitFor(t, "what waited to come with the new secret", func() bool { return len(p.history()) == n })
+
+	_, out, _ = c.command("portals", "rotate", "--data", c.data, "tot", "--ed25519", "--overlap", "0s")
+	_, public, shown := strings.Cut(out, "The public key to give to the portal: ")
+	if !shown || strings.Contains(out, "whsk_") {
+		t.Fatalf("%s", out)
+	}
+	public, _, _ = strings.Cut(public, "\n")
+	p.reopen(t, public)
+	answered("delivered 204")
+	c.runLines(line{"portals history --data {data} tot", 0, []string{"tot rotated by", "[secret] changed"}})
+
+	kept, found := c.session(), false
+	kv, err := kept.js.KeyValue(t.Context(), streams.PortalsBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := kv.ListKeys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range keys.Keys() {
+		e, err := kv.Get(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = found || strings.Contains(string(e.Value()), "sealed:1:")
+		if strings.Contains(string(e.Value()), "whs") {
+			t.Errorf("%s holds a secret in clear", key)
+		}
+	}
+	if !found {
+		t.Error("no secret is kept sealed")
+	}
 }

@@ -32,6 +32,7 @@ type partner struct {
 	paused  bool
 	timeout string // as the configuration has it; empty: the default
 
+	dir                string
 	secret, secretFile string
 	address            string
 	receiver           *receiver.Receiver
@@ -54,22 +55,37 @@ type delivery struct {
 // startPartner starts a portal that keeps its things under dir.
 func startPartner(t testing.TB, dir string, p *partner) *partner {
 	t.Helper()
-	p.secret, p.secretFile = events.NewSecret(), filepath.Join(dir, p.name+".secret")
+	p.dir, p.secret, p.secretFile = filepath.Join(dir, p.name), events.NewSecret(), filepath.Join(dir, p.name+".secret")
 	if err := os.WriteFile(p.secretFile, []byte(p.secret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	p.receive(t, p.secret)
+	p.address = loatest.Address(t)
+	p.open(t)
+	t.Cleanup(func() { p.close(); p.receiver.Close() })
+	return p
+}
+
+// receive starts the receiver, which verifies with the secret or public key.
+func (p *partner) receive(t testing.TB, secret string) {
+	t.Helper()
 	var err error
 	p.receiver, err = receiver.New(receiver.Options{
-		Name: p.name, Secrets: []string{p.secret}, Dir: filepath.Join(dir, p.name), Log: zerolog.Nop(),
+		Name: p.name, Secrets: []string{secret}, Dir: p.dir, Log: zerolog.Nop(),
 		Answer: func(int, *http.Request) *receiver.Fault { return p.fault.Load() },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.address = loatest.Address(t)
+}
+
+// reopen has the portal verify with another secret.
+func (p *partner) reopen(t testing.TB, secret string) {
+	t.Helper()
+	p.close()
+	p.receiver.Close()
+	p.receive(t, secret)
 	p.open(t)
-	t.Cleanup(func() { p.close(); p.receiver.Close() })
-	return p
 }
 
 // open takes the portal's address.

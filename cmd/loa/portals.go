@@ -82,6 +82,8 @@ type portalView struct {
 	Timeout  string         `json:"timeout"`
 	Allow    []netip.Prefix `json:"allow,omitempty"`
 	Headers  []string       `json:"headers,omitempty"` // names
+	Signs    []string       `json:"signs"`             // what with: v1 (HMAC-SHA256), v1a (ed25519)
+	Former   *time.Time     `json:"former_secret_until,omitempty"`
 	Created  time.Time      `json:"created"`
 	Changed  portal.Change  `json:"changed"`
 }
@@ -109,6 +111,7 @@ func views(ctx context.Context, s *session, portals *portal.Registry) ([]portalV
 			v.Headers = append(v.Headers, name)
 		}
 		slices.Sort(v.Headers)
+		v.signs(p, time.Now())
 		v.fares(p, states[p.Name])
 		all = append(all, v)
 	}
@@ -117,6 +120,22 @@ func views(ctx context.Context, s *session, portals *portal.Registry) ([]portalV
 	}
 	slices.SortFunc(all, func(a, b portalView) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
+}
+
+// signs fills in what the bulletins are signed with.
+func (v *portalView) signs(p portal.Portal, now time.Time) {
+	for _, s := range p.Secrets {
+		scheme := "v1"
+		if events.IsSigningKey(s.Reveal()) {
+			scheme = "v1a"
+		}
+		v.Signs = append(v.Signs, scheme)
+	}
+	for _, f := range p.Former {
+		if now.Before(f.Until) && (v.Former == nil || f.Until.After(*v.Former)) {
+			v.Former = &f.Until
+		}
+	}
 }
 
 // fares fills in the state.
@@ -227,6 +246,11 @@ func (c *portalsShowCmd) Run(e *env) error {
 			rate = fmt.Sprintf("%g a second", v.Rate)
 		}
 		e.printf("\n  limits    %d at once, %s, %s for an answer\n", v.InFlight, rate, v.Timeout)
+		e.printf("  signs     %s", strings.Join(v.Signs, ", "))
+		if v.Former != nil {
+			e.printf(", and with a former secret until %s", clock(*v.Former))
+		}
+		e.printf("\n")
 		for _, f := range []struct {
 			name   string
 			values []string
