@@ -92,6 +92,8 @@ const (
 // Image is a picture of the article. It has either a URL, from which Loa fetches it once, or
 // Data, never both.
 type Image struct {
+	// URL is an http or https address, or s3://bucket/key of a bucket that Loa's configuration
+	// names.
 	URL string `json:"url,omitempty"`
 	// Data is the picture's file, base64 in JSON. Body may show it as src="cid:<ContentID>".
 	Data      []byte `json:"data,omitempty"`
@@ -100,12 +102,25 @@ type Image struct {
 	Alt       string `json:"alt,omitempty"`
 	Caption   string `json:"caption,omitempty"`
 	Credit    string `json:"credit,omitempty"`
+	// Focal is what a crop must not lose; the middle when absent.
+	Focal *Focal `json:"focal,omitempty"`
 }
 
-// Attachment is a file that goes with the article. Loa links to it where it is.
+// Focal is a point of a picture as it is shown, upright: X from 0 (left) to 1 (right), Y from 0
+// (top) to 1 (bottom).
+type Focal struct {
+	X float64 `json:"x"`
+	Y float64 `json:"y"`
+}
+
+// Attachment is a file that goes with the article. Loa keeps a copy of it and links to that;
+// what it does not take (too large, of another type) is linked where it is.
 type Attachment struct {
-	URL       string `json:"url"`
-	Title     string `json:"title,omitempty"`
+	// URL is an http or https address, or s3://bucket/key of a bucket that Loa's configuration
+	// names.
+	URL   string `json:"url"`
+	Title string `json:"title,omitempty"`
+	// MediaType is what the file is. One that turns out to be something else is not offered.
 	MediaType string `json:"media_type,omitempty"`
 	// Size is in bytes; 0 when unknown.
 	Size int64 `json:"size,omitzero"`

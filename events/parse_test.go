@@ -51,7 +51,9 @@ func fullArticle() events.Article {
 	a.Places = []events.Place{{Name: "Phường Hoa Mai", Code: "26734", Latitude: degrees(10.7769), Longitude: degrees(106.7009)}}
 	a.Rights = &events.Rights{Copyright: "© 2026 UBND phường Hoa Mai", UsageTerms: "Ghi rõ nguồn khi đăng lại."}
 	a.Images = []events.Image{
-		{URL: "https://hoamai.example.vn/anh/tiem.jpg", Role: events.RoleLead, Alt: "Tiêm cho trẻ", Caption: "Sáng 22/11.", Credit: "Trần Minh"},
+		{URL: "https://hoamai.example.vn/anh/tiem.jpg", Role: events.RoleLead, Alt: "Tiêm cho trẻ", Caption: "Sáng 22/11.", Credit: "Trần Minh",
+			Focal: &events.Focal{X: 0.5, Y: 0.33}},
+		{URL: "s3://anh-goc/2026/tram.heic", Role: events.RoleGallery},
 		{Data: []byte("\x89PNG\r\n\x1a\n"), ContentID: "anh-1", Role: events.RoleInline},
 	}
 	a.Attachments = []events.Attachment{{URL: "https://hoamai.example.vn/lich.pdf", Title: "Lịch tiêm", MediaType: "application/pdf", Size: 182044}}
@@ -248,6 +250,7 @@ func TestEventsOfTheCloudEventsSDKAreTaken(t *testing.T) {
 func TestFaultsAreNamedInPlainWords(t *testing.T) {
 	const anyTime = "a time such as 2026-11-24T08:30:00+07:00, in the years 1990 to 2200"
 	const address = "text of at most 2048 characters, an absolute http or https address without a user name"
+	const source = address + ", or s3://bucket/key"
 	id := "text of 1 to 256 characters, without control characters, and not beginning or ending with a space"
 	site := "text of 1 to 40 characters, of small letters and digits, in words joined by single hyphens"
 	set := func(name string, v any) func(event, data map[string]any) {
@@ -290,6 +293,10 @@ func TestFaultsAreNamedInPlainWords(t *testing.T) {
 		"image with both":        {image(map[string]any{"role": "lead", "url": "https://a.vn/1.jpg", "data": "aGk="}), "/data/images/0: got both, expected either url or data"},
 		"image not base64":       {image(map[string]any{"role": "lead", "data": "***secret***"}), "/data/images/0/data: got 12 characters, expected a file in base64"},
 		"image role":             {image(map[string]any{"role": "main", "url": "https://a.vn/1.jpg"}), `/data/images/0/role: got "main", expected "lead" or "inline" or "gallery"`},
+		"focal point outside":    {image(map[string]any{"role": "lead", "url": "https://a.vn/1.jpg", "focal": map[string]any{"x": 1.5, "y": 0}}), "/data/images/0/focal/x: got 1.5, expected a number from 0 to 1"},
+		"half a focal point":     {image(map[string]any{"role": "lead", "url": "https://a.vn/1.jpg", "focal": map[string]any{"x": 0.5}}), "/data/images/0/focal/y: got nothing, expected a number from 0 to 1"},
+		"bucket without a key":   {image(map[string]any{"role": "lead", "url": "s3://anh/"}), `/data/images/0/url: got "s3://anh/", expected ` + source},
+		"bucket for a page":      {set("url", "s3://anh/1.html"), `/data/url: got "s3://anh/1.html", expected ` + address},
 		"half a place":           {set("places", []any{map[string]any{"name": "x", "latitude": 1}}), "/data/places/0/longitude: got nothing, expected both latitude and longitude, or neither"},
 		"too many tags":          {set("tags", slices.Repeat([]any{"x"}, 65)), "/data/tags: got a list of 65 items, expected a list of at most 64 items"},
 		"urgency":                {set("urgency", 9), "/data/urgency: got 9, expected an integer from 1 to 8"},

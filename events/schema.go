@@ -119,7 +119,9 @@ func checkURL(s string) error {
 	switch {
 	case err != nil:
 		return err
-	case u.Scheme != "http" && u.Scheme != "https":
+	case u.Scheme == "s3" && (u.Port() != "" || strings.Trim(u.Path, "/") == "" || u.RawQuery != "" || u.Fragment != ""):
+		return errors.New("not a bucket and a key") // where it may stand at all is the patterns' business
+	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "s3":
 		return errors.New("not http or https")
 	case u.Hostname() == "":
 		return errors.New("no host")
