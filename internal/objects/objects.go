@@ -18,6 +18,7 @@ package objects
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -79,9 +80,23 @@ type Store struct {
 // that the server does what Loa needs: conditional writes, and metadata kept as given. The
 // error is [ErrUnavailable] when the server cannot be asked at the moment.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	if o.Region == "" {
-		o.Region = DefaultRegion
+	s, err := OpenForeign(o)
+	if err != nil {
+		return nil, err
 	}
+	if err := s.makeBucket(ctx, cmp.Or(o.Region, DefaultRegion)); err != nil {
+		return nil, fmt.Errorf("open bucket %s at %s: %w", o.Bucket, o.Endpoint, err)
+	}
+	if err := s.check(ctx); err != nil {
+		return nil, fmt.Errorf("open bucket %s at %s: %w", o.Bucket, o.Endpoint, err)
+	}
+	return s, nil
+}
+
+// OpenForeign is [Open] for a bucket of somebody else's, which is only read: it asks the server
+// nothing.
+func OpenForeign(o Options) (*Store, error) {
+	o.Region = cmp.Or(o.Region, DefaultRegion)
 	if err := s3utils.CheckValidBucketNameStrict(o.Bucket); err != nil {
 		return nil, fmt.Errorf("open bucket %q: %w", o.Bucket, err)
 	}
@@ -107,12 +122,6 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 			return nil, fmt.Errorf("open bucket %s at %q: %w", o.Bucket, o.Endpoint, err)
 		}
 		*core = *c
-	}
-	if err := s.makeBucket(ctx, o.Region); err != nil {
-		return nil, fmt.Errorf("open bucket %s at %s: %w", o.Bucket, o.Endpoint, err)
-	}
-	if err := s.check(ctx); err != nil {
-		return nil, fmt.Errorf("open bucket %s at %s: %w", o.Bucket, o.Endpoint, err)
 	}
 	return s, nil
 }

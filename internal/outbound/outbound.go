@@ -4,8 +4,9 @@
 // Whoever chooses an address could make Loa call what only Loa can reach. So a client of this
 // package refuses private and special-purpose addresses when it dials, after name resolution
 // (a name that changes its address between check and use gains nothing); checks the URL of
-// every request, redirects included, by the rules of [CheckURL]; knows no proxies, cookies or
-// credentials; never decompresses; and bounds what it waits for and what it reads.
+// every request, redirects included, by the rules of [CheckURL]; knows no proxies or cookies,
+// and takes a request's credentials nowhere that a redirect leads; never decompresses; and
+// bounds what it waits for and what it reads.
 //
 //	client := outbound.New(outbound.Options{MaxRedirects: 3})
 //	resp, err := client.Do(req)
@@ -134,7 +135,8 @@ func followAtMost(n int) func(*http.Request, []*http.Request) error {
 		if len(via) > n {
 			return &RefusedError{Address: req.URL.Redacted(), Rule: fmt.Sprintf("more than %d redirects", n)}
 		}
-		req.Header.Del("Referer") // where we came from is nobody's business
+		req.Header.Del("Referer")       // where we came from is nobody's business
+		req.Header.Del("Authorization") // a password is for the address that it was given for, not for where that leads
 		return nil
 	}
 }
