@@ -195,8 +195,10 @@ func TestAttacks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		letters[l.Origin] = l
 		checkReadable(t, l)
+		if !l.Warning {
+			letters[l.Origin] = l
+		}
 	}
 	items := map[string]*gofeed.Item{}
 	for _, format := range []string{"rss", "atom", "json"} {

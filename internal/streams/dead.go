@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,8 +17,11 @@ import (
 
 // DeadLetter is work set aside for a person: the message that could not be dealt with, and why.
 type DeadLetter struct {
-	// Stage is where it happened: "intake", "pictures", or a kind of target.
+	// Stage is where it happened: "intake", "pictures", or a kind of target; [Warnings] for what
+	// was done, but should have been better.
 	Stage string `json:"stage"`
+	// Warning says that nothing was held back: a person is only told. A retry removes it.
+	Warning bool `json:"warning,omitempty"`
 	// Key is what it is about, in tokens: the article, or target and article.
 	Key     string    `json:"key"`
 	Reason  string    `json:"reason"`
@@ -37,6 +41,9 @@ type DeadLetter struct {
 	Seq uint64 `json:"-"`
 }
 
+// Warnings is the stage of dead letters that only warn.
+const Warnings = "warning"
+
 // deadHeader carries a dead letter's description; the message's data is that of the message set
 // aside, untouched.
 const deadHeader = "Loa-Dead-Letter"
@@ -49,12 +56,18 @@ const (
 	maxDeadHeader = 48 << 10
 	// headerOverhead is more than the other bytes that NATS puts into a message's header.
 	headerOverhead = 1 << 10
+	// maxWarnings is how many warnings are kept, of which the oldest go first: nobody reads more,
+	// and they must not take the room of work that is set aside. Whoever writes them looks at
+	// every warningsSweep-th whether there are more.
+	maxWarnings   = 10_000
+	warningsSweep = 100
 )
 
 // Dead is the stream of dead letters.
 type Dead struct {
 	js     jetstream.JetStream
 	stream jetstream.Stream
+	warned atomic.Uint64 // warnings written here
 }
 
 // OpenDead opens the stream that [Setup] made.
@@ -63,7 +76,7 @@ func OpenDead(ctx context.Context, js jetstream.JetStream) (*Dead, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the dead letters: %w", err)
 	}
-	return &Dead{js, stream}, nil
+	return &Dead{js: js, stream: stream}, nil
 }
 
 // Put stores a dead letter. Only when it returned without error may the work be given up.
@@ -97,6 +110,33 @@ func (d *Dead) Put(ctx context.Context, l DeadLetter) error {
 	}
 	return nil
 }
+
+// Warn stores a dead letter that only warns. When there is no room for more dead letters the
+// error is [ErrNoRoom].
+func (d *Dead) Warn(ctx context.Context, l DeadLetter) error {
+	l.Stage, l.Warning = Warnings, true
+	if l.Origin != 0 {
+		l.Data = nil // it is in the inbox
+	}
+	err := d.Put(ctx, l)
+	var full *jetstream.APIError
+	if errors.As(err, &full) && full.ErrorCode == storeFailed {
+		return fmt.Errorf("%w: %w", ErrNoRoom, err)
+	}
+	if err != nil || d.warned.Add(1)%warningsSweep != 1 {
+		return err
+	}
+	if err := d.stream.Purge(ctx, jetstream.WithPurgeSubject(deadPrefix+Warnings+".>"), jetstream.WithPurgeKeep(maxWarnings)); err != nil {
+		return fmt.Errorf("remove the oldest of more than %d warnings: %w", maxWarnings, err)
+	}
+	return nil
+}
+
+// ErrNoRoom says that the dead letters have reached their bound.
+var ErrNoRoom = errors.New("no room for more dead letters")
+
+// storeFailed is JetStream's error code when a limit of the stream is reached.
+const storeFailed jetstream.ErrorCode = 10077
 
 func clip(s string, n int) string {
 	if len(s) <= n {
@@ -168,6 +208,9 @@ func (d *Dead) Get(ctx context.Context, seq uint64) (DeadLetter, error) {
 	if err == nil {
 		m, err = inbox.GetMsg(ctx, l.Origin)
 	}
+	if err != nil && l.Warning { // which says all
+		return l, nil
+	}
 	if err != nil {
 		return DeadLetter{}, fmt.Errorf("dead letter %d: read event %d of the inbox, which keeps events for %d days: %w", seq, l.Origin, eventsAge/(24*time.Hour), err)
 	}
@@ -184,6 +227,9 @@ func (d *Dead) Retry(ctx context.Context, seq uint64) error {
 	l, err := d.Get(ctx, seq)
 	if err != nil {
 		return err
+	}
+	if l.Warning { // everything was done
+		return d.Drop(ctx, seq)
 	}
 	m := nats.NewMsg(l.Subject)
 	for name, values := range l.Header {

@@ -290,6 +290,53 @@ func TestADeadLetterOfTheLargestEventIsReadFromTheInbox(t *testing.T) {
 	}
 }
 
+func TestWarningsTakeNoRoomFromDeadLetters(t *testing.T) {
+	js := loatest.NATS(t)
+	ctx := t.Context()
+	dead, err := streams.OpenDead(ctx, js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dead.Put(ctx, streams.DeadLetter{Stage: "intake", Key: "phuong.a", Reason: "r", Subject: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10_050 {
+		if _, err := js.PublishAsync("loa.dead.warning.phuong.a", nil); err != nil {
+			t.Fatal(err)
+		}
+		if i%1000 == 0 { // more may not be under way
+			<-js.PublishAsyncComplete()
+		}
+	}
+	<-js.PublishAsyncComplete()
+	if err := dead.Warn(ctx, streams.DeadLetter{Key: "phuong.b", Reason: "no alternative text", Origin: 7, Data: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := dead.Count(ctx); n != 10_001 || err != nil {
+		t.Errorf("%d dead letters, %v; want 10,000 warnings and another", n, err)
+	}
+	for l, err := range dead.List(ctx, streams.Warnings, "phuong.b") {
+		if err != nil || !l.Warning || len(l.Data) > 0 || l.Stage != streams.Warnings {
+			t.Fatalf("%+v, %v", l, err)
+		}
+		if err := dead.Retry(ctx, l.Seq); err != nil { // there is nothing to be done again
+			t.Fatal(err)
+		}
+	}
+	stream, err := js.Stream(ctx, streams.DeadLetters)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := stream.CachedInfo().Config
+	c.MaxBytes = 1
+	if _, err := js.UpdateStream(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+	if err := dead.Warn(ctx, streams.DeadLetter{Key: "phuong.c", Reason: "no alternative text"}); !errors.Is(err, streams.ErrNoRoom) {
+		t.Errorf("without room: %v", err)
+	}
+}
+
 func TestTheInboxForgetsOnlyWhatWasTakenIn(t *testing.T) {
 	js := loatest.NATS(t)
 	ctx := t.Context()

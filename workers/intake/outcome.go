@@ -223,6 +223,9 @@ func (in *Intake) event(ctx context.Context, m jetstream.Msg, due bool) (outcome
 	}
 	if a := ev.Article; a == nil || a.EmbargoUntil == nil || !a.EmbargoUntil.After(in.opts.Now()) {
 		kind, err := in.apply(ctx, key, ev)
+		if err == nil && (kind == applied || kind == duplicate) {
+			err = in.describe(ctx, key, ev, m)
+		}
 		return kind, ev, err
 	}
 	if due {
