@@ -137,6 +137,9 @@ func (o *SanitiseOptions) image(n *html.Node) bool {
 	setAttr(n, "width", width)
 	setAttr(n, "height", height)
 	setAttr(n, "loading", "lazy")
+	if caption := Chars(p.Caption); stored && caption != "" {
+		o.captions = append(o.captions, captioned{n, caption})
+	}
 	return true
 }
 

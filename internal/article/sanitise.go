@@ -50,6 +50,9 @@ type SanitiseOptions struct {
 	// Stored says that the body is one that was sanitised before: pictures that are stored
 	// already ([MediaScheme]) stay. In a CMS's body they are removed.
 	Stored bool
+
+	// captions are of pictures that stand in no figure yet.
+	captions []captioned
 }
 
 // Picture is a stored picture, as a body shows it.
@@ -61,6 +64,8 @@ type Picture struct {
 	Width, Height int
 	// Alt is used where the author wrote none.
 	Alt string
+	// Caption is plain text, for a picture that the author gave no figure with a caption.
+	Caption string
 }
 
 // Sanitise makes a CMS's HTML safe to show anywhere. What remains is text, structure, links,
@@ -83,6 +88,9 @@ func Sanitise(body string, opts SanitiseOptions) (string, error) {
 		return "", err
 	}
 	opts.rewrite(root)
+	for _, c := range opts.captions {
+		c.put()
+	}
 	return settle(root)
 }
 
