@@ -11,6 +11,8 @@ require (
 	github.com/cloudevents/sdk-go/v2 v2.16.2
 	github.com/deepteams/webp v1.1.0
 	github.com/disintegration/imaging v1.6.2
+	github.com/gabriel-vasile/mimetype v1.4.13
+	github.com/galdor/go-thumbhash v1.0.0
 	github.com/go-json-experiment/json v1.27.2
 	github.com/goccy/go-yaml v1.19.2
 	github.com/google/uuid v1.6.0

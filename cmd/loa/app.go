@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -202,6 +203,9 @@ func (a *app) prepareIntake(ctx context.Context) error {
 	}
 	options := pictureOptions(a.cfg)
 	options.Objects, options.Index, options.Log, options.Registerer = a.backbone.store, index, a.log, a.registry
+	if err := a.pictureSources(&options); err != nil {
+		return err
+	}
 	pictures := media.New(options)
 	a.closers = append(a.closers, pictures.Close)
 	in, err := intake.New(ctx, intake.Options{JS: js, Sites: a.sites, Pictures: pictureStore{pictures}, Objects: a.backbone.store,
@@ -228,10 +232,47 @@ func (a *app) prepareIntake(ctx context.Context) error {
 
 // pictureOptions are what the configuration says of pictures.
 func pictureOptions(cfg *config.Config) media.Options {
-	return media.Options{Widths: cfg.Media.Widths,
-		Client:   outbound.New(outbound.Options{Allow: cfg.Media.Allow, MaxRedirects: pictureRedirects}),
-		Limits:   picture.Limits{Pixels: int64(cfg.Limits.ImagePixels)},
-		MaxBytes: int64(cfg.Limits.ImageBytes)}
+	m, l := cfg.Media, cfg.Limits
+	o := media.Options{
+		Client: outbound.New(outbound.Options{Allow: m.Allow, MaxRedirects: pictureRedirects}),
+		Forms:  picture.Forms{Widths: m.Widths}, PerHost: m.PerHost,
+		Limits: picture.Limits{Pixels: int64(l.ImagePixels), Side: int(l.ImageSide), PixelBytes: int64(l.ImagePixelBytes),
+			Memory: int64(l.ImageMemory), Frames: int(l.ImageFrames), Time: l.ImageTime},
+		MaxBytes: int64(l.ImageBytes), MaxFile: int64(l.AttachmentBytes), Decoding: int64(l.DecodingMemory)}
+	for _, f := range m.Formats {
+		o.Forms.Formats = append(o.Forms.Formats, picture.Format("image/"+f))
+	}
+	for _, c := range m.Crops {
+		o.Forms.Crops = append(o.Forms.Crops, picture.Crop(c))
+	}
+	return o
+}
+
+// pictureSources adds from where pictures come, and what reads those that Loa itself cannot.
+func (a *app) pictureSources(o *media.Options) error {
+	m := a.cfg.Media
+	if m.VIPSThumbnail != "" {
+		if o.Convert = picture.FindConverter(m.VIPSThumbnail); o.Convert == nil {
+			a.log.Info().Str("program", m.VIPSThumbnail).Msg("not installed: HEIC and AVIF pictures will be refused")
+		}
+	}
+	for _, c := range m.Credentials {
+		site, err := url.Parse(c.Site)
+		if err != nil {
+			return fmt.Errorf("credentials for pictures: %w", err)
+		}
+		o.Credentials = append(o.Credentials, media.Credential{Site: site, User: c.User, Password: c.Password})
+	}
+	o.Buckets = map[string]media.Bucket{}
+	for _, b := range m.Buckets {
+		bucket, err := a.backbone.foreignBucket(b)
+		if err != nil {
+			return err
+		}
+		a.closers = append(a.closers, bucket.Close)
+		o.Buckets[b.Name] = bucket
+	}
+	return nil
 }
 
 // pictureStore tells intake which of media's errors are permanent.
@@ -239,6 +280,10 @@ type pictureStore struct{ pictures *media.Store }
 
 func (p pictureStore) Store(ctx context.Context, img events.Image) (article.Image, error) {
 	return p.pictures.Store(ctx, img)
+}
+
+func (p pictureStore) StoreFile(ctx context.Context, at events.Attachment) (article.Attachment, error) {
+	return p.pictures.StoreFile(ctx, at)
 }
 
 func (pictureStore) Permanent(err error) bool {

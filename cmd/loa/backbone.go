@@ -25,6 +25,7 @@ import (
 type backbone struct {
 	js    jetstream.JetStream
 	store *objects.Store
+	s3    objects.Options // of the server, without a bucket
 	// natsURL is where a CMS connects.
 	natsURL string
 	s3URL   string   // of the embedded server
@@ -115,27 +116,60 @@ func redact(raw string) string {
 
 func (b *backbone) startS3(ctx context.Context, cfg *config.Config, log zerolog.Logger) (*objects.Store, error) {
 	if cfg.S3.URL != "" {
-		return openS3(ctx, cfg)
+		var err error
+		if b.s3, err = s3Options(ownServer(cfg)); err != nil {
+			return nil, err
+		}
+	} else {
+		srv, err := embedded.StartS3(ctx, embedded.S3Options{Dir: s3Dir(cfg), Log: log})
+		if err != nil {
+			return nil, err
+		}
+		b.servers = append(b.servers, srv.Shutdown)
+		b.s3URL = "http://" + srv.Endpoint() + "/"
+		login := srv.Credentials()
+		b.s3 = objects.Options{Endpoint: srv.Endpoint(), Region: embedded.Region, AccessKey: login.Name, SecretKey: login.Secret.Reveal()}
 	}
-	srv, err := embedded.StartS3(ctx, embedded.S3Options{Dir: s3Dir(cfg), Log: log})
+	o := b.s3
+	o.Bucket = cfg.S3.Bucket
+	return objects.Open(ctx, o)
+}
+
+func s3Options(server config.Bucket) (objects.Options, error) {
+	u, err := url.Parse(server.URL)
 	if err != nil {
-		return nil, err
+		return objects.Options{}, fmt.Errorf("s3 address: %w", err)
 	}
-	b.servers = append(b.servers, srv.Shutdown)
-	b.s3URL = "http://" + srv.Endpoint() + "/"
-	login := srv.Credentials()
-	return objects.Open(ctx, objects.Options{Endpoint: srv.Endpoint(), Region: embedded.Region,
-		Bucket: cfg.S3.Bucket, AccessKey: login.Name, SecretKey: login.Secret.Reveal()})
+	return objects.Options{Endpoint: u.Host, TLS: u.Scheme == "https", Region: server.Region,
+		AccessKey: server.AccessKey, SecretKey: server.SecretKey.Reveal()}, nil
+}
+
+// foreignBucket opens a bucket that pictures may be taken from.
+func (b *backbone) foreignBucket(bucket config.Bucket) (*objects.Store, error) {
+	o := b.s3
+	if bucket.URL != "" {
+		var err error
+		if o, err = s3Options(bucket); err != nil {
+			return nil, err
+		}
+	}
+	o.Bucket = bucket.Name
+	return objects.OpenForeign(o)
 }
 
 // openS3 opens the bucket on an external server.
 func openS3(ctx context.Context, cfg *config.Config) (*objects.Store, error) {
-	u, err := url.Parse(cfg.S3.URL)
+	o, err := s3Options(ownServer(cfg))
 	if err != nil {
-		return nil, fmt.Errorf("s3 address: %w", err)
+		return nil, err
 	}
-	return objects.Open(ctx, objects.Options{Endpoint: u.Host, TLS: u.Scheme == "https", Region: cfg.S3.Region,
-		Bucket: cfg.S3.Bucket, AccessKey: cfg.S3.AccessKey, SecretKey: cfg.S3.SecretKey.Reveal()})
+	o.Bucket = cfg.S3.Bucket
+	return objects.Open(ctx, o)
+}
+
+// ownServer is the external server that Loa's own bucket is on.
+func ownServer(cfg *config.Config) config.Bucket {
+	return config.Bucket{URL: cfg.S3.URL, Region: cfg.S3.Region, AccessKey: cfg.S3.AccessKey, SecretKey: cfg.S3.SecretKey}
 }
 
 // close takes down what was started, last first.

@@ -144,6 +144,9 @@ type noPictures struct{}
 func (noPictures) Store(context.Context, events.Image) (article.Image, error) {
 	return article.Image{}, errors.New("no pictures here")
 }
+func (noPictures) StoreFile(context.Context, events.Attachment) (article.Attachment, error) {
+	return article.Attachment{}, errors.New("no files here")
+}
 func (noPictures) Permanent(error) bool { return true }
 
 func (ib *intakeBench) intake() (*intake.Intake, error) {

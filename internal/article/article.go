@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,7 +51,7 @@ type Article struct {
 	Rights     *events.Rights    `json:"rights,omitempty"`
 	Images     []Image           `json:"images,omitempty"`
 
-	Attachments []events.Attachment `json:"attachments,omitempty"`
+	Attachments []Attachment `json:"attachments,omitempty"`
 
 	// Withdrawal is set when Status is [events.StatusWithdrawn]. A withdrawn article keeps its
 	// title, address and selections, but not its content.
@@ -115,21 +116,38 @@ type Image struct {
 	// until a document is made for somebody, who is given an absolute address.
 	Original   events.Rendition   `json:"original,omitzero"`
 	Renditions []events.Rendition `json:"renditions,omitempty"`
+	// Crops are cut to a ratio about the focal point.
+	Crops []Crop `json:"crops,omitempty"`
+	// Thumbhash (https://evanw.github.io/thumbhash/) and Colour, the dominant one as "#rrggbb",
+	// are what a page may show until the picture is there.
+	Thumbhash []byte `json:"thumbhash,omitempty"`
+	Colour    string `json:"colour,omitempty"`
 	// Fault says why the picture is missing; Pending, that it is still being tried.
 	Fault   string `json:"fault,omitempty"`
 	Pending bool   `json:"pending,omitempty"`
 }
 
+// Crop is a rendition of a part of the picture.
+type Crop struct {
+	Ratio string `json:"ratio"` // of width to height, "1:1" or "16:9"
+	events.Rendition
+}
+
 // Stored reports whether the picture is in the object store.
 func (i Image) Stored() bool { return i.SHA256 != "" }
 
-// Pictures are the stored pictures that the article uses, by SHA-256, sorted: those it shows, and
-// those that a withdrawal left in place.
+// Pictures are the stored pictures and attachments that the article uses, by SHA-256, sorted: those
+// it shows, and those that a withdrawal left in place.
 func (a *Article) Pictures() []string {
 	all := slices.Clone(a.Kept)
 	for _, img := range a.Images {
 		if img.Stored() {
 			all = append(all, img.SHA256)
+		}
+	}
+	for _, at := range a.Attachments {
+		if at.SHA256 != "" {
+			all = append(all, at.SHA256)
 		}
 	}
 	slices.Sort(all)
@@ -159,6 +177,39 @@ func (a *Article) Release(cur *Article) {
 		}
 	}
 	a.Released = a.Released[max(len(a.Released)-maxReleased, 0):]
+}
+
+// Attachment is a file that goes with the article. Once it is stored, its URL is an object key,
+// as a picture's is, and its type and size are those of the file; until then, and if that cannot
+// be, they are what the CMS said.
+type Attachment struct {
+	events.Attachment
+	// Source is the CMS's address of a stored file.
+	Source string `json:"source,omitempty"`
+	// SHA256 is the hex digest of the stored file.
+	SHA256 string `json:"sha256,omitempty"`
+	// Fault says why the file is not stored; Pending, that it is still being tried.
+	Fault   string `json:"fault,omitempty"`
+	Pending bool   `json:"pending,omitempty"`
+	// Refused says that the file is not what it was said to be: it is offered to nobody.
+	Refused bool `json:"refused,omitempty"`
+}
+
+// Offered reports whether readers are offered the file: it is stored, or linked where it is. One
+// in somebody's bucket has no address for readers.
+func (at Attachment) Offered() bool {
+	return !at.Refused && (at.SHA256 != "" || !strings.HasPrefix(at.URL, "s3:"))
+}
+
+// Offered are the attachments that readers are offered.
+func (a *Article) Offered() []events.Attachment {
+	var all []events.Attachment
+	for _, at := range a.Attachments {
+		if at.Offered() {
+			all = append(all, at.Attachment)
+		}
+	}
+	return all
 }
 
 // Lead is the article's lead image: the first with that role that is stored, else the first

@@ -18,8 +18,8 @@ func ResolveMedia(s, base string) string {
 	return strings.ReplaceAll(s, MediaScheme, withSlash(base))
 }
 
-// WithMedia returns a shallow copy of a whose body and images point below base. a itself stays
-// as it is.
+// WithMedia returns a shallow copy of a whose body, images and attachments point
+// below base. a itself stays as it is.
 func (a *Article) WithMedia(base string) *Article {
 	base = withSlash(base)
 	c := *a
@@ -32,6 +32,14 @@ func (a *Article) WithMedia(base string) *Article {
 		for j, r := range img.Renditions {
 			img.Renditions[j] = resolveRendition(r, base)
 		}
+		img.Crops = slices.Clone(img.Crops)
+		for j, crop := range img.Crops {
+			img.Crops[j].Rendition = resolveRendition(crop.Rendition, base)
+		}
+	}
+	c.Attachments = slices.Clone(a.Attachments)
+	for i := range c.Attachments {
+		c.Attachments[i].URL = ResolveMedia(c.Attachments[i].URL, base)
 	}
 	return &c
 }

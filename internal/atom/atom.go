@@ -194,7 +194,7 @@ func Entry(a *article.Article, of site.Site, brief bool) ([]byte, error) {
 			e.picture(img)
 		}
 	}
-	for _, file := range a.Attachments {
+	for _, file := range a.Offered() {
 		e.Links = append(e.Links, link(relEnclosure, file.URL, file.MediaType, file.Title, file.Size)...)
 	}
 	return encode(e)

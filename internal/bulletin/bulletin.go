@@ -99,7 +99,7 @@ func New(a *article.Article, siteName string) events.Bulletin {
 
 // complete adds what a summary leaves out.
 func complete(d *events.BulletinArticle, a *article.Article) {
-	d.Body, d.Attachments = a.Body, a.Attachments
+	d.Body, d.Attachments = a.Body, a.Offered()
 	lead := a.Lead()
 	for i := range a.Images {
 		if img := &a.Images[i]; img != lead && img.Stored() && img.Role == events.RoleGallery {

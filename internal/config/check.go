@@ -37,12 +37,23 @@ const (
 	minImage, maxImage Size = 64 << 10, 256 << 20
 	// maxPixels is a 200 megapixel camera's picture.
 	minPixels, maxPixels Count = 1 << 20, 200_000_000
-	// Renditions' widths, in pixels: of a small thumbnail, and the greatest for which memory is
-	// reckoned.
-	minWidth, maxWidth = 16, 1280
-	maxWidths          = 8
 	// A picture's time of grace: enough to see what happens, and a year.
-	minErase, maxErase      = time.Second, 366 * 24 * time.Hour
+	minErase, maxErase = time.Second, 366 * 24 * time.Hour
+	// minSide is a phone's screen, maxSide more than any camera's.
+	minSide, maxSide Count = 1000, 100_000
+	// minPixelBytes is what the plainest PNG takes, maxPixelBytes more than any format can.
+	minPixelBytes, maxPixelBytes Size = 4, 64
+	// Memory for decoding: one picture of 12 megapixels, and what a server may have.
+	minMemory, maxMemory Size  = 64 << 20, 16 << 30
+	minFrames, maxFrames Count = 1, 100_000
+	minImageTime               = time.Second
+	maxImageTime               = 2 * time.Minute // a picture's whole job has 3
+	// maxAttachment is what an object is stored of in one request.
+	minAttachment, maxAttachment Size = 64 << 10, 256 << 20
+	maxPerHost                        = 64
+	// Renditions' widths, in pixels: of a small thumbnail, of a great screen.
+	minWidth, maxWidth      = 16, 4096
+	maxWidths               = 8
 	minEvents          Size = 16 << 20 // two of the largest events
 	// maxSite and maxPortal are lengths of ids, in characters, as events and flags allow them.
 	maxSite, maxPortal = 40, 64
@@ -133,6 +144,7 @@ func (k *check) run() {
 	k.nats()
 	k.s3()
 	k.limits()
+	k.media()
 	k.feeds()
 	k.sites()
 	k.portals()
@@ -250,9 +262,7 @@ func (k *check) s3() {
 		}
 		return
 	}
-	u, err := url.Parse(s.URL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
-		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+	if !bareSite(s.URL) {
 		k.found("s3.url", s.URL, "an address such as https://s3.example.vn, without a path: the bucket has its own key")
 	}
 	if s.AccessKey == "" {
@@ -266,28 +276,91 @@ func (k *check) s3() {
 // bucketName is S3's rule, without dots, which break certificates.
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$`)
 
-func (k *check) widths() {
-	widths := k.c.Media.Widths
-	if n := len(widths); n < 1 || n > maxWidths {
-		k.fault("media.widths", fmt.Sprintf("found %d widths, expected 1 to %d", n, maxWidths))
-	}
-	for i, w := range widths {
-		within(k, fmt.Sprintf("media.widths[%d]", i), w, minWidth, maxWidth)
-	}
-	slices.Sort(widths)
-	k.c.Media.Widths = slices.Compact(widths)
-}
-
 func (k *check) limits() {
 	l := k.c.Limits
 	within(k, "limits.image_deadline", l.ImageDeadline, minDeadline, maxDeadline)
 	within(k, "limits.image_bytes", l.ImageBytes, minImage, maxImage)
-	k.widths()
-	within(k, "media.erase_after", k.c.Media.EraseAfter, minErase, maxErase)
 	within(k, "limits.image_pixels", l.ImagePixels, minPixels, maxPixels)
+	within(k, "limits.image_side", l.ImageSide, minSide, maxSide)
+	within(k, "limits.image_pixel_bytes", l.ImagePixelBytes, minPixelBytes, maxPixelBytes)
+	within(k, "limits.image_memory", l.ImageMemory, minMemory, maxMemory)
+	within(k, "limits.decoding_memory", l.DecodingMemory, minMemory, maxMemory)
+	within(k, "limits.image_frames", l.ImageFrames, minFrames, maxFrames)
+	within(k, "limits.image_time", l.ImageTime, minImageTime, maxImageTime)
+	within(k, "limits.attachment_bytes", l.AttachmentBytes, minAttachment, maxAttachment)
+	if l.DecodingMemory < l.ImageMemory {
+		k.found("limits.decoding_memory", l.DecodingMemory.String(), "at least image_memory, "+l.ImageMemory.String())
+	}
 	if l.EventsBytes < minEvents {
 		k.found("limits.events_bytes", l.EventsBytes.String(), "at least "+minEvents.String())
 	}
+}
+
+func (k *check) media() {
+	m := &k.c.Media
+	within(k, "media.erase_after", m.EraseAfter, minErase, maxErase)
+	within(k, "media.per_host", m.PerHost, 1, maxPerHost)
+	if n := len(m.Widths); n < 1 || n > maxWidths {
+		k.fault("media.widths", fmt.Sprintf("found %d widths, expected 1 to %d", n, maxWidths))
+	}
+	for i, w := range m.Widths {
+		within(k, fmt.Sprintf("media.widths[%d]", i), w, minWidth, maxWidth)
+	}
+	slices.Sort(m.Widths)
+	m.Widths = slices.Compact(m.Widths)
+	if len(m.Formats) == 0 {
+		k.found("media.formats", "", "jpeg, webp or both")
+	}
+	for i, f := range m.Formats {
+		k.oneOf(fmt.Sprintf("media.formats[%d]", i), f, FormatJPEG, FormatWebP)
+	}
+	for i, c := range m.Crops {
+		k.oneOf(fmt.Sprintf("media.crops[%d]", i), c, "1:1", "16:9")
+	}
+	for i, c := range m.Credentials {
+		path := fmt.Sprintf("media.credentials[%d]", i)
+		if !bareSite(c.Site) {
+			k.found(path+".site", c.Site, "the scheme and host of a CMS, such as https://cms.example.vn, without a path")
+		} else if strings.HasPrefix(c.Site, "http:") {
+			k.warn(path+".site", "the password goes over plain http, which anybody on the way can read")
+		}
+		if c.User == "" {
+			k.found(path+".user", "", "the name that the password belongs to")
+		}
+		if c.Password == "" {
+			k.found(path+".password_file", "", "the file that holds the password of "+quote(c.User))
+		}
+	}
+	for i, b := range m.Buckets {
+		path := fmt.Sprintf("media.buckets[%d]", i)
+		switch {
+		case !bucketName.MatchString(b.Name):
+			k.found(path+".name", b.Name, "3 to 63 small letters, digits and hyphens")
+		case slices.ContainsFunc(m.Buckets[:i], func(o Bucket) bool { return o.Name == b.Name }):
+			k.fault(path+".name", "bucket "+quote(b.Name)+" is there twice")
+		case b.Name == k.c.S3.Bucket && (b.URL == "" || b.URL == k.c.S3.URL):
+			k.fault(path+".name", "this is Loa's own bucket: pictures are not taken from there")
+		}
+		if b.URL == "" {
+			if b.AccessKey != "" || b.SecretKey != "" {
+				k.found(path+".url", "", "the address of the server that the keys are for")
+			}
+			continue
+		}
+		if !bareSite(b.URL) {
+			k.found(path+".url", b.URL, "an address such as https://s3.example.vn, without a path")
+		}
+		if (b.AccessKey == "") != (b.SecretKey == "") {
+			k.found(path+".access_key", b.AccessKey, "an access key and secret_key_file, or neither")
+		}
+	}
+}
+
+// bareSite reports whether an address is one of a site alone.
+func bareSite(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil &&
+		strings.Trim(u.Path, "/") == "" && u.RawQuery == "" && u.Fragment == ""
 }
 
 func (k *check) feeds() {

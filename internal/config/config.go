@@ -108,17 +108,28 @@ type S3 struct {
 type Limits struct {
 	// ImageDeadline is how long an article waits for its pictures.
 	ImageDeadline time.Duration `yaml:"image_deadline"`
-	// ImageBytes bounds a picture's file, ImagePixels its width times its height.
+	// ImageBytes bounds a picture's file, ImagePixels its width times its height, ImageSide each
+	// of them.
 	ImageBytes  Size  `yaml:"image_bytes"`
 	ImagePixels Count `yaml:"image_pixels"`
+	ImageSide   Count `yaml:"image_side"`
+	// ImagePixelBytes bounds what one pixel takes in decoding, ImageMemory what one picture takes,
+	// and DecodingMemory what all take that are decoded at the same time.
+	ImagePixelBytes Size `yaml:"image_pixel_bytes"`
+	ImageMemory     Size `yaml:"image_memory"`
+	DecodingMemory  Size `yaml:"decoding_memory"`
+	// ImageFrames bounds an animation.
+	ImageFrames Count `yaml:"image_frames"`
+	// ImageTime bounds the decoding of a picture.
+	ImageTime time.Duration `yaml:"image_time"`
+	// AttachmentBytes bounds the file of an attachment.
+	AttachmentBytes Size `yaml:"attachment_bytes"`
 	// EventsBytes bounds the inbox.
 	EventsBytes Size `yaml:"events_bytes"`
 }
 
-// Media says from where pictures may be fetched, and how they are served.
+// Media says from where pictures may be fetched, what is made of them, and how they are served.
 type Media struct {
-	// Widths are those of the renditions, in pixels.
-	Widths []int `yaml:"widths"`
 	// EraseAfter is how long a picture stays that no article uses any more.
 	EraseAfter time.Duration `yaml:"erase_after"`
 	// Redirect is what object keys follow in the addresses to which the gateway sends who asks for
@@ -126,6 +137,43 @@ type Media struct {
 	Redirect string `yaml:"redirect"`
 	// Allow lists private addresses of CMSs on an intranet.
 	Allow []netip.Prefix `yaml:"allow"`
+	// PerHost is how many requests to one host may be under way at once.
+	PerHost int `yaml:"per_host"`
+	// Credentials are for CMSs behind basic authentication.
+	Credentials []Credential `yaml:"credentials"`
+	// Buckets are those that s3://name/key may name.
+	Buckets []Bucket `yaml:"buckets"`
+	// Widths are those of the renditions, in pixels; Formats are of [FormatJPEG] and [FormatWebP];
+	// Crops of "1:1" and "16:9".
+	Widths  []int    `yaml:"widths"`
+	Formats []string `yaml:"formats"`
+	Crops   []string `yaml:"crops"`
+	// VIPSThumbnail is the program that reads HEIC and AVIF; empty: they are refused.
+	VIPSThumbnail string `yaml:"vipsthumbnail"`
+}
+
+// Formats of renditions.
+const (
+	FormatJPEG = "jpeg"
+	FormatWebP = "webp"
+)
+
+// Credential is a user and password for one site's pictures.
+type Credential struct {
+	Site         string `yaml:"site"` // scheme and host, no path
+	User         string `yaml:"user"`
+	Password     Secret `yaml:"password"`
+	PasswordFile string `yaml:"password_file"`
+}
+
+// Bucket is one that pictures may be taken from; on Loa's own server when URL is empty.
+type Bucket struct {
+	Name          string `yaml:"name"`
+	URL           string `yaml:"url"`
+	Region        string `yaml:"region"`
+	AccessKey     string `yaml:"access_key"`
+	SecretKey     Secret `yaml:"secret_key"`
+	SecretKeyFile string `yaml:"secret_key_file"`
 }
 
 // Feeds says how feeds are made.
@@ -223,13 +271,21 @@ func Default() *Config {
 		Log:     Log{Level: "info", Format: FormatConsole},
 		NATS:    NATS{Listen: "127.0.0.1:4222", Replicas: 1},
 		S3:      S3{Bucket: "loa", Region: "us-east-1"},
-		Media:   Media{Widths: []int{320, 640, 1280}, EraseAfter: 24 * time.Hour},
 		Limits: Limits{
 			ImageDeadline: 20 * time.Second,
 			ImageBytes:    30 << 20,
 			ImagePixels:   50_000_000,
-			EventsBytes:   streams.DefaultEventsBytes,
+			ImageSide:     20_000,
+
+			ImagePixelBytes: 24,
+			ImageMemory:     256 << 20,
+			DecodingMemory:  256 << 20,
+			ImageFrames:     1000,
+			ImageTime:       20 * time.Second,
+			AttachmentBytes: 32 << 20,
+			EventsBytes:     streams.DefaultEventsBytes,
 		},
+		Media: Media{EraseAfter: 24 * time.Hour, PerHost: 6, Widths: []int{320, 640, 1280}, Formats: []string{FormatJPEG, FormatWebP}, VIPSThumbnail: "vipsthumbnail"},
 		Feeds: Feeds{Page: 50, Content: ContentFull, TTL: 5 * time.Minute},
 	}
 }

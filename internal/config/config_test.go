@@ -403,10 +403,11 @@ func TestEverySettingOfTheExampleIsRight(t *testing.T) {
 	setting := regexp.MustCompile(`(?m)^( *)#(\S|  )`)
 	full := setting.ReplaceAllString(config.Example(), "$1$2")
 	// Where both the default and an example are there, the example stays.
-	full = regexp.MustCompile(`(?m)^ *(allow|hubs|portals): \[\].*\n`).ReplaceAllString(full, "")
+	full = regexp.MustCompile(`(?m)^ *(allow|hubs|portals|crops): \[\].*\n`).ReplaceAllString(full, "")
 	path := write(t, "loa.yaml", full)
 	certificate, key := selfSigned(t)
-	for name, content := range map[string]string{"nats.creds": "x", "s3.secret": "x", "portals/cong-thanh-pho.secret": events.NewSecret(), "portal.key": secret.NewKey().Reveal(),
+	for name, content := range map[string]string{"nats.creds": "x", "s3.secret": "x", "cms.password": "x", "anh-goc.secret": "x",
+		"portals/cong-thanh-pho.secret": events.NewSecret(), "portal.key": secret.NewKey().Reveal(),
 		"portals/loa.pem": certificate, "portals/loa.key": key, "portals/ca.pem": certificate} {
 		name = filepath.Join(filepath.Dir(path), name)
 		os.MkdirAll(filepath.Dir(name), 0o700)

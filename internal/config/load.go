@@ -187,6 +187,12 @@ func (c *Config) resolve(dir string, places map[string]Place) {
 	if _, set := places["data"]; set {
 		files = append(files, &c.DataDir)
 	}
+	for i := range c.Media.Credentials {
+		files = append(files, &c.Media.Credentials[i].PasswordFile)
+	}
+	for i := range c.Media.Buckets {
+		files = append(files, &c.Media.Buckets[i].SecretKeyFile)
+	}
 	for i := range c.Portals {
 		p := &c.Portals[i]
 		files = append(files, &p.SecretFile, &p.ClientCertificate.CertificateFile, &p.ClientCertificate.KeyFile, &p.CAFile)
@@ -209,6 +215,14 @@ func (k *check) readSecrets(o Overlay) {
 		if _, err := secret.ParseKeyring(c.PortalKey); err != nil {
 			k.fault("portal_key", err.Error()) // which does not tell the key
 		}
+	}
+	for i := range c.Media.Credentials {
+		m := &c.Media.Credentials[i]
+		k.secret(fmt.Sprintf("media.credentials[%d].password", i), &m.Password, m.PasswordFile, false)
+	}
+	for i := range c.Media.Buckets {
+		b := &c.Media.Buckets[i]
+		k.secret(fmt.Sprintf("media.buckets[%d].secret_key", i), &b.SecretKey, b.SecretKeyFile, false)
 	}
 	for i := range c.Portals {
 		p := &c.Portals[i]

@@ -57,6 +57,11 @@ type publicArticle struct {
 type publicImage struct {
 	Role string `json:"role"`
 	events.BulletinImage
+	Focal *events.Focal  `json:"focal,omitempty"`
+	Crops []article.Crop `json:"crops,omitempty"`
+	// Thumbhash and Colour are what a page may show until the picture is there.
+	Thumbhash []byte `json:"thumbhash,omitempty"`
+	Colour    string `json:"colour,omitempty"`
 }
 
 func (g *Gateway) serveArticle(w http.ResponseWriter, r *http.Request) {
@@ -148,7 +153,7 @@ func (g *Gateway) public(a *article.Article) publicArticle {
 		URL: a.URL, Title: a.Title, Summary: a.Summary, Body: a.Body, Language: a.Language,
 		Authors: a.Authors, Categories: a.Categories, Tags: a.Tags, Urgency: a.Urgency,
 		Published: a.Published, Updated: a.Updated, ExpiresAt: a.ExpiresAt, Correction: a.Correction,
-		Source: a.Source, Places: a.Places, Rights: a.Rights, Attachments: a.Attachments,
+		Source: a.Source, Places: a.Places, Rights: a.Rights, Attachments: a.Offered(),
 		Withdrawal: a.Withdrawal,
 	}
 	if s, ok := g.o.Sites.Get(a.Site); ok {
@@ -156,9 +161,9 @@ func (g *Gateway) public(a *article.Article) publicArticle {
 	}
 	for _, img := range a.Images {
 		if img.Stored() {
-			p.Images = append(p.Images, publicImage{img.Role, events.BulletinImage{
+			p.Images = append(p.Images, publicImage{Role: img.Role, BulletinImage: events.BulletinImage{
 				Rendition: img.Original, Alt: img.Alt, Caption: img.Caption, Credit: img.Credit, Renditions: img.Renditions,
-			}})
+			}, Focal: img.Focal, Crops: img.Crops, Thumbhash: img.Thumbhash, Colour: img.Colour})
 		}
 	}
 	return p

@@ -29,13 +29,32 @@ const (
 	redirectCaching = "public, max-age=300"
 )
 
-// mediaPath is the path of a picture, and of nothing else. That of a rendition may leave out the
-// ending, and with it the choice of the format.
-var mediaPath = regexp.MustCompile(`^/media/([0-9a-f]{64})/(?:original\.(jpg|png|gif|webp)|w[1-9][0-9]{0,4}(?:\.(jpg|webp))?)$`)
+// mediaPath is the path of a picture, whole or cropped, or of an attachment, and of nothing else.
+// That of a rendition may leave out the ending, and with it the choice of the format.
+var mediaPath = regexp.MustCompile(`^/media/([0-9a-f]{64})/(?:original\.(jpg|png|gif|webp)|w[1-9][0-9]{0,4}(?:-(?:1x1|16x9)-[0-9]{1,3}-[0-9]{1,3})?(?:\.(jpg|webp))?|file\.(pdf|docx|xlsx|pptx|odt|ods|doc|mp3|m4a|mp4))$`)
 
 // mediaTypes, by ending: what a picture is was settled when it was stored, and is not left to
 // what is stored beside it.
 var mediaTypes = map[string]string{"jpg": "image/jpeg", "png": "image/png", "gif": "image/gif", "webp": "image/webp"}
+
+// fileTypes are likewise those of attachments.
+var fileTypes = map[string]string{
+	"pdf":  "application/pdf",
+	"docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+	"xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+	"pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+	"odt":  "application/vnd.oasis.opendocument.text",
+	"ods":  "application/vnd.oasis.opendocument.spreadsheet",
+	"doc":  "application/msword",
+	"mp3":  "audio/mpeg", "m4a": "audio/mp4", "mp4": "video/mp4",
+}
+
+func mediaType(ending string) string {
+	if t, ok := fileTypes[ending]; ok {
+		return t
+	}
+	return mediaTypes[ending]
+}
 
 func (g *Gateway) serveMedia(w http.ResponseWriter, r *http.Request) {
 	match := mediaPath.FindStringSubmatch(r.URL.Path)
@@ -43,7 +62,7 @@ func (g *Gateway) serveMedia(w http.ResponseWriter, r *http.Request) {
 		g.notFound(w, r)
 		return
 	}
-	picture, ending, key := match[1], match[2]+match[3], r.URL.Path[1:]
+	picture, ending, key := match[1], match[2]+match[3]+match[4], r.URL.Path[1:]
 	endings := []string{ending}
 	if ending == "" {
 		w.Header()["Vary"] = varyAccept
@@ -56,7 +75,7 @@ func (g *Gateway) serveMedia(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for _, ending := range endings {
-		err := g.sendPicture(w, r, key+"."+ending, mediaTypes[ending])
+		err := g.sendPicture(w, r, key+"."+ending, mediaType(ending))
 		switch {
 		case err == nil:
 			return
@@ -160,6 +179,9 @@ func quoteTag(etag string) string { return `"` + etag + `"` }
 func (g *Gateway) pictureHeaders(w http.ResponseWriter, r *http.Request, mediaType string, etag []string) {
 	h := w.Header()
 	h.Set("Content-Type", mediaType)
+	if !strings.HasPrefix(mediaType, "image/") { // to be kept, not to be opened in our name
+		h.Set("Content-Disposition", "attachment")
+	}
 	h.Set("Cache-Control", mediaCaching)
 	h["Etag"] = etag
 	h.Set("Content-Security-Policy", inert)

@@ -198,7 +198,7 @@ func New(a *article.Article, of site.Site, brief bool) Item {
 			i.associate(picture(img, relGallery, a.Language))
 		}
 	}
-	for _, file := range a.Attachments {
+	for _, file := range a.Offered() {
 		i.associate(attachment(file))
 	}
 	return i

@@ -60,6 +60,7 @@ type medium struct {
 	size               int64 // bytes; 0 when unknown
 	width, height      int   // pixels
 	picture            bool
+	kept               bool // a file of which there is a copy
 	title, description string
 	credit             string
 }
@@ -162,8 +163,12 @@ func (e *entry) item() *gorilla.Item {
 	return i
 }
 
-// enclosure is the one medium that RSS allows: the first whose size and type are known.
+// enclosure is the one medium that RSS allows: a file that goes with the article, which nothing
+// else shows, or else the first medium whose size and type are known.
 func (e *entry) enclosure() *medium {
+	if i := slices.IndexFunc(e.media, func(m medium) bool { return m.kept }); i >= 0 {
+		return &e.media[i]
+	}
 	for i := range e.media {
 		if m := &e.media[i]; m.size > 0 && m.mediaType != "" {
 			return m
@@ -239,7 +244,9 @@ func media(a *article.Article) []medium {
 		}
 	}
 	for _, at := range a.Attachments {
-		all = append(all, medium{url: at.URL, mediaType: at.MediaType, size: at.Size, title: article.Text(at.Title, maxName)})
+		if at.Offered() {
+			all = append(all, medium{url: at.URL, mediaType: at.MediaType, size: at.Size, kept: at.SHA256 != "", title: article.Text(at.Title, maxName)})
+		}
 	}
 	kept := all[:0]
 	for _, m := range all[:min(len(all), maxMedia)] {

@@ -67,8 +67,11 @@ func canonical(t testing.TB, in events.Article) *article.Article {
 		GUID: article.NewGUID(in.Site, in.ID), Site: in.Site, ID: in.ID, Version: article.Version{Number: in.Version},
 		Status: events.StatusLive, URL: in.URL, Title: in.Title, Summary: in.Summary, Body: body, Language: "vi",
 		Authors: in.Authors, Categories: in.Categories, Tags: in.Tags, Urgency: 5, Published: in.Published, Updated: in.Published,
-		Correction: in.Correction, Source: in.Source, Places: in.Places, Rights: in.Rights, Attachments: in.Attachments,
+		Correction: in.Correction, Source: in.Source, Places: in.Places, Rights: in.Rights,
 		Accepted: in.Published.Add(time.Minute),
+	}
+	for _, at := range in.Attachments {
+		a.Attachments = append(a.Attachments, article.Attachment{Attachment: at})
 	}
 	if a.Summary == "" {
 		a.Summary = article.Summary(a.Body, article.SummaryLength)

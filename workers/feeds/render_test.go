@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,13 +96,54 @@ func TestRenderingIsTheSameEverywhere(t *testing.T) {
 	}
 }
 
+// linked are attachments that are not stored.
+func linked(all ...events.Attachment) (attachments []article.Attachment) {
+	for _, at := range all {
+		attachments = append(attachments, article.Attachment{Attachment: at})
+	}
+	return attachments
+}
+
+func TestAStoredAttachmentIsTheEnclosure(t *testing.T) {
+	a := samples(t)[0]
+	if a.Lead() == nil {
+		t.Fatal("no lead image")
+	}
+	const source = "https://anhoa.example/quyet-dinh.pdf"
+	stored := article.Attachment{Attachment: events.Attachment{URL: "loa-media:media/" + strings.Repeat("a", 64) + "/file.pdf",
+		Title: "Quyết định", MediaType: "application/pdf", Size: 182_044}, Source: source, SHA256: strings.Repeat("a", 64)}
+	refused := article.Attachment{Attachment: events.Attachment{URL: "https://anhoa.example/refused.pdf"}, Refused: true}
+	bucket := article.Attachment{Attachment: events.Attachment{URL: "s3://kho/cho.pdf"}, Pending: true}
+	a.Attachments = []article.Attachment{refused, bucket, stored}
+	docs, _ := rendered(t, city(t, Settings{}), a.Site, []*article.Article{a})
+	for i, f := range formats {
+		format := f.name
+		doc := string(docs[i])
+		url := "/media/" + strings.Repeat("a", 64) + "/file.pdf"
+		for _, want := range []string{url, "182044", "application/pdf", "Quyết định"} {
+			if !strings.Contains(doc, want) {
+				t.Errorf("%s: no %s", format, want)
+			}
+		}
+		for _, bad := range []string{"refused.pdf", "s3://", source} {
+			if strings.Contains(doc, bad) {
+				t.Errorf("%s: offers %s", format, bad)
+			}
+		}
+		if i == formatRSS && !regexp.MustCompile(`<enclosure url="[^"]*`+url+`" length="182044" type="application/pdf"`).MatchString(doc) {
+			t.Errorf("RSS: another enclosure: %s", regexp.MustCompile(`<enclosure.*`).FindString(doc))
+		}
+	}
+}
+
 // TestReadersSeeTheSameInEveryFormat reads each format back as feed readers do.
 func TestReadersSeeTheSameInEveryFormat(t *testing.T) {
 	c := rich(t)
 	articles := samples(t)
-	articles[0].Attachments = []events.Attachment{{URL: "https://anhoa.example/a b.pdf", Title: "Quyết định", MediaType: "application/pdf", Size: 3 << 30}}
+	articles[0].Attachments = linked(events.Attachment{URL: "https://anhoa.example/a b.pdf", Title: "Quyết định", MediaType: "application/pdf", Size: 3 << 30})
 	articles[1].Images = nil
-	articles[1].Attachments = []events.Attachment{{URL: "https://anhoa.example/x.pdf"}, {URL: "https://anhoa.example/y.pdf", MediaType: "application/pdf", Size: 12_345}}
+	articles[1].Attachments = linked(events.Attachment{URL: "https://anhoa.example/x.pdf"},
+		events.Attachment{URL: "https://anhoa.example/y.pdf", MediaType: "application/pdf", Size: 12_345})
 	articles[2].Source = &events.Source{Name: "Báo An Hòa", URL: "https://bao.example/tin/1"}
 	byGUID := map[string]*article.Article{}
 	for _, a := range articles {
@@ -285,7 +327,8 @@ func TestHostileArticleIsNeutralised(t *testing.T) {
 	a.Correction = "<script>\x02"
 	a.Published = time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC)
 	a.Updated = time.Time{}
-	a.Attachments = []events.Attachment{{URL: "jav\tascript:alert(4)"}, {URL: "//x/y"}, {URL: "https://anhoa.example/\x00.pdf", MediaType: "a\x0b<", Size: -1}}
+	a.Attachments = linked(events.Attachment{URL: "jav\tascript:alert(4)"}, events.Attachment{URL: "//x/y"},
+		events.Attachment{URL: "https://anhoa.example/\x00.pdf", MediaType: "a\x0b<", Size: -1})
 	docs, _ := rendered(t, city(t, Settings{}), ward, []*article.Article{a})
 	for i, format := range formats {
 		wellFormed(t, i, docs[i])

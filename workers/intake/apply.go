@@ -90,7 +90,7 @@ func (in *Intake) settle(ctx context.Context, e streams.Entry) error {
 	if err := in.release(ctx, e); err != nil {
 		return err
 	}
-	if e.Live() && len(pending(e.Article)) > 0 {
+	if waiting(e.Article) {
 		return in.schedule.Set(ctx, streams.Pictures, e.Key, time.Now().Add(in.opts.PicturePauses[0]), attemptHeader(1))
 	}
 	return nil

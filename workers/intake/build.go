@@ -76,7 +76,7 @@ func (in *Intake) published(ctx context.Context, s *events.Article) (*article.Ar
 	if err != nil {
 		return nil, err
 	}
-	if a.Images, err = in.storePictures(ctx, wanted); err != nil {
+	if a.Images, a.Attachments, err = in.storeMedia(ctx, wanted, a.Attachments); err != nil {
 		return nil, err
 	}
 	if slices.ContainsFunc(a.Images, article.Image.Stored) {
@@ -141,7 +141,7 @@ func draft(s *events.Article) (*article.Article, []events.Image, error) {
 	}
 	for _, f := range s.Attachments {
 		f.Title = line(f.Title)
-		a.Attachments = append(a.Attachments, f)
+		a.Attachments = append(a.Attachments, article.Attachment{Attachment: f})
 	}
 	base, err := pageOf(a)
 	if err != nil {
@@ -225,7 +225,7 @@ func survey(s *events.Article, base *url.URL) (body string, wanted []events.Imag
 		if abs, ok := article.ResolveLink(base, img.URL); ok {
 			img.URL = abs
 		}
-		img.Alt, img.Caption, img.Credit = line(img.Alt), article.Text(img.Caption, maxSummary), line(img.Credit)
+		img.Alt, img.Caption, img.Credit = article.Chars(img.Alt), article.Text(img.Caption, maxSummary), line(img.Credit)
 		wanted = append(wanted, img)
 		known[img.URL] = true
 	}
@@ -249,19 +249,19 @@ func sanitise(body string, o article.SanitiseOptions) (string, error) {
 	return out, nil
 }
 
-// storePictures stores an article's pictures, those that have to be fetched at most until the
-// deadline. Those that cannot be had do not hold it back: they are listed with what went wrong.
-// Only the object store's own fault is an error, and the end of this process.
-func (in *Intake) storePictures(ctx context.Context, wanted []events.Image) ([]article.Image, error) {
-	if len(wanted) == 0 {
-		return nil, nil
+// storeMedia stores an article's pictures and attachments, those that have to be fetched at most
+// until the deadline. Those that cannot be had do not hold it back: they are listed with what went
+// wrong. Only the object store's own fault is an error, and the end of this process.
+func (in *Intake) storeMedia(ctx context.Context, images []events.Image, files []article.Attachment) ([]article.Image, []article.Attachment, error) {
+	if len(images)+len(files) == 0 {
+		return nil, nil, nil
 	}
 	limited, cancel := context.WithTimeout(ctx, in.opts.PicturesDeadline)
 	defer cancel()
-	stored := make([]article.Image, len(wanted))
+	stored, kept := make([]article.Image, len(images)), make([]article.Attachment, len(files))
 	var group errgroup.Group
 	group.SetLimit(picturesAtOnce)
-	for i, img := range wanted {
+	for i, img := range images {
 		group.Go(func() (err error) {
 			until := limited
 			if len(img.Data) > 0 {
@@ -271,7 +271,20 @@ func (in *Intake) storePictures(ctx context.Context, wanted []events.Image) ([]a
 			return err
 		})
 	}
-	return stored, group.Wait()
+	for i, file := range files {
+		group.Go(func() (err error) {
+			kept[i], err = in.storeFile(limited, file.Attachment)
+			return err
+		})
+	}
+	err := group.Wait()
+	if len(images) == 0 {
+		stored = nil
+	}
+	if len(files) == 0 {
+		kept = nil
+	}
+	return stored, kept, err
 }
 
 func (in *Intake) storePicture(ctx context.Context, img events.Image) (stored article.Image, err error) {
@@ -285,18 +298,45 @@ func (in *Intake) storePicture(ctx context.Context, img events.Image) (stored ar
 		stored.Data = nil
 		return stored, nil
 	}
-	// Neither the store's fault nor the end of this process is the picture's.
-	if errors.Is(err, context.Canceled) || errors.Is(err, objects.ErrUnavailable) && ctx.Err() == nil {
+	if others(ctx, err) {
 		return article.Image{}, fmt.Errorf("store picture %s: %w", name(img), err)
 	}
-	stored = article.Image{Image: img, Fault: err.Error()}
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
-		stored.Fault = fmt.Sprintf("not there within %s", in.opts.PicturesDeadline)
-	}
+	stored = article.Image{Image: img, Fault: in.fault(ctx, err)}
 	stored.Data = nil
 	stored.Pending = len(img.Data) == 0 && !in.opts.Pictures.Permanent(err)
 	in.opts.Log.Warn().Err(err).Str("image", name(img)).Bool("retry", stored.Pending).Msg("picture not stored")
 	return stored, nil
+}
+
+func (in *Intake) storeFile(ctx context.Context, file events.Attachment) (kept article.Attachment, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = crashed(p)
+		}
+	}()
+	if kept, err = in.opts.Pictures.StoreFile(ctx, file); err == nil {
+		return kept, nil
+	}
+	if others(ctx, err) {
+		return article.Attachment{}, fmt.Errorf("store attachment %s: %w", file.URL, err)
+	}
+	kept.Attachment, kept.Fault = file, in.fault(ctx, err)
+	kept.Pending = !in.opts.Pictures.Permanent(err)
+	in.opts.Log.Warn().Err(err).Str("attachment", file.URL).Bool("retry", kept.Pending).Msg("attachment not stored")
+	return kept, nil
+}
+
+// others reports whether what went wrong is not the picture's fault, but the store's, or the end
+// of this process.
+func others(ctx context.Context, err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, objects.ErrUnavailable) && ctx.Err() == nil
+}
+
+func (in *Intake) fault(ctx context.Context, err error) string {
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+		return fmt.Sprintf("not there within %s", in.opts.PicturesDeadline)
+	}
+	return err.Error()
 }
 
 func name(img events.Image) string {
@@ -336,12 +376,19 @@ func rewrite(body string, a *article.Article, again bool) (string, error) {
 const bodySizes = "(max-width: 680px) 100vw, 640px"
 
 // picture is a stored picture as a body shows it: JPEG, which every reader takes, in the
-// widths that there are.
+// widths that there are; WebP where nothing else is made.
 func picture(img article.Image) article.Picture {
-	p := article.Picture{Src: img.Original.URL, Width: img.Original.Width, Height: img.Original.Height, Alt: img.Alt}
+	p := article.Picture{Src: img.Original.URL, Width: img.Original.Width, Height: img.Original.Height, Alt: img.Alt, Caption: img.Caption}
+	if img.Credit != "" && img.Caption != "" {
+		p.Caption += " (" + img.Credit + ")"
+	}
+	format := "image/webp"
+	if slices.ContainsFunc(img.Renditions, func(r events.Rendition) bool { return r.MediaType == "image/jpeg" }) {
+		format = "image/jpeg"
+	}
 	var set []string
 	for _, r := range img.Renditions {
-		if r.MediaType != "image/jpeg" {
+		if r.MediaType != format {
 			continue
 		}
 		set = append(set, fmt.Sprintf("%s %dw", r.URL, r.Width))

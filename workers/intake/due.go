@@ -155,29 +155,37 @@ const attempt = "Loa-Attempt"
 
 func attemptHeader(n int) nats.Header { return nats.Header{attempt: {strconv.Itoa(n)}} }
 
-// pending are the pictures that may come yet.
-func pending(a *article.Article) (missing []int) {
+// pending are the pictures and attachments that may come yet, by their places.
+func pending(a *article.Article) (images, files []int) {
 	for i := range a.Images {
 		if a.Images[i].Pending {
-			missing = append(missing, i)
+			images = append(images, i)
 		}
 	}
-	return missing
+	for i := range a.Attachments {
+		if a.Attachments[i].Pending {
+			files = append(files, i)
+		}
+	}
+	return images, files
 }
 
-// retryPictures tries an article's missing pictures again. Those that come make a new version;
+func waiting(a *article.Article) bool {
+	images, files := pending(a)
+	return a.Live() && len(images)+len(files) > 0
+}
+
+// retryPictures tries an article's missing pictures and attachments again. Those that come make a new version;
 // for the rest another attempt is scheduled, and after the last they are set aside; a person who
 // retries that gives them one attempt more.
 func (in *Intake) retryPictures(ctx context.Context, key streams.Key, header nats.Header) (outcomeKind, error) {
-	var missing []int
 	var left []string
-	kind, err := in.revise(ctx, key, func(ctx context.Context, a *article.Article) (bool, error) {
-		missing, left = pending(a), nil
-		if !a.Live() || len(missing) == 0 {
-			missing = nil
-			return false, nil
+	kind, err := in.revise(ctx, key, func(ctx context.Context, a *article.Article) (changed bool, err error) {
+		left = nil
+		if waiting(a) {
+			changed, left, err = in.fillIn(ctx, a)
 		}
-		return in.fillIn(ctx, a, missing, &left)
+		return changed, err
 	})
 	if err != nil || len(left) == 0 {
 		return kind, err
@@ -187,36 +195,45 @@ func (in *Intake) retryPictures(ctx context.Context, key streams.Key, header nat
 		n = 0
 	}
 	if n >= len(in.opts.PicturePauses) {
-		return "", &refusal{reason: fmt.Sprintf("%d pictures could not be had in %d attempts", len(left), n), faults: left}
+		return "", &refusal{reason: fmt.Sprintf("%d pictures or attachments could not be had in %d attempts", len(left), n), faults: left}
 	}
 	return kind, in.schedule.Set(ctx, streams.Pictures, key, time.Now().Add(in.opts.PicturePauses[n]), attemptHeader(n+1))
 }
 
-// fillIn stores the missing pictures that can be had now, and puts them into the body. It
-// reports whether the article changed; left tells of those that are still missing.
-func (in *Intake) fillIn(ctx context.Context, a *article.Article, missing []int, left *[]string) (bool, error) {
-	wanted := make([]events.Image, len(missing))
-	for i, at := range missing {
+// fillIn stores the missing pictures and attachments that can be had now, and puts the pictures
+// into the body. It reports whether the article changed; left tells of those still missing.
+func (in *Intake) fillIn(ctx context.Context, a *article.Article) (changed bool, left []string, err error) {
+	images, files := pending(a)
+	wanted, kept := make([]events.Image, len(images)), make([]article.Attachment, len(files))
+	for i, at := range images {
 		wanted[i] = a.Images[at].Image
 	}
-	got, err := in.storePictures(ctx, wanted)
-	if err != nil {
-		return false, err
+	for i, at := range files {
+		kept[i] = a.Attachments[at]
 	}
-	a.Images = slices.Clone(a.Images)
-	changed := false
-	for i, at := range missing {
+	got, kept, err := in.storeMedia(ctx, wanted, kept)
+	if err != nil {
+		return false, nil, err
+	}
+	a.Images, a.Attachments = slices.Clone(a.Images), slices.Clone(a.Attachments)
+	seen := false
+	for i, at := range images {
 		if got[i].Pending {
-			*left = append(*left, name(got[i].Image)+": "+got[i].Fault)
+			left = append(left, name(got[i].Image)+": "+got[i].Fault)
 			continue
 		}
 		// It came, or it never will.
-		a.Images[at] = got[i]
-		changed = true
+		a.Images[at], changed, seen = got[i], true, true
 	}
-	if !changed {
-		return false, nil
+	for i, at := range files {
+		if kept[i].Pending {
+			left = append(left, kept[i].URL+": "+kept[i].Fault)
+			continue
+		}
+		a.Attachments[at], changed = kept[i], true
 	}
-	a.Body, err = rewrite(a.Body, a, true)
-	return true, err
+	if seen {
+		a.Body, err = rewrite(a.Body, a, true)
+	}
+	return changed, left, err
 }

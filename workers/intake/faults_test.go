@@ -165,7 +165,7 @@ func TestManyLargeEventsAreTakenInLittleMemory(t *testing.T) {
 	data := make([]byte, 6<<20-64<<10) // 8 MiB in base64
 	for i := range 9 {                 // more than are held at once
 		b.publish(snapshot(fmt.Sprintf("tin-%d", i), 1, func(a *events.Article) {
-			a.Images = []events.Image{{Data: data, ContentID: "anh", Role: events.RoleLead}}
+			a.Images = []events.Image{{Data: data, ContentID: "anh", Role: events.RoleLead, Alt: "Ảnh"}}
 		}))
 	}
 	b.settled()

@@ -330,6 +330,15 @@ func (p *pictures) Store(ctx context.Context, img events.Image) (article.Image, 
 	return next(ctx, img)
 }
 
+func (p *pictures) StoreFile(ctx context.Context, at events.Attachment) (article.Attachment, error) {
+	img, err := p.Store(ctx, events.Image{URL: at.URL})
+	kept := article.Attachment{Attachment: at}
+	if err == nil {
+		kept.Source, kept.SHA256, kept.URL = at.URL, img.SHA256, media(at.URL)+"/file.pdf"
+	}
+	return kept, err
+}
+
 func (p *pictures) times(picture string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

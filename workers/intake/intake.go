@@ -38,6 +38,9 @@ type Pictures interface {
 	// error that is [objects.ErrUnavailable] is the store's; any other is the picture's, and
 	// permanent if Permanent says so.
 	Store(ctx context.Context, img events.Image) (article.Image, error)
+	// StoreFile does the same with an attachment. With an error that is permanent the attachment
+	// is returned too, as it is to be shown.
+	StoreFile(ctx context.Context, at events.Attachment) (article.Attachment, error)
 	Permanent(err error) bool
 }
 
@@ -92,7 +95,8 @@ const (
 	heartbeat = streams.AckWait / 3
 )
 
-// defaultPicturePauses give a CMS's image server a day and a half to come back.
+// defaultPicturePauses give a CMS's image server a day and a half to come back: they grow up to a
+// day.
 var defaultPicturePauses = []time.Duration{time.Minute, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 6 * time.Hour, 24 * time.Hour}
 
 // Intake turns events into articles.

@@ -158,7 +158,7 @@ func TestAfterTheLastAttemptAPictureIsSetAside(t *testing.T) {
 	b.publish(snapshot("tin-1", 1, withPicture(photo)))
 	loatest.Eventually(t, "the dead letter", func() bool { return len(b.letters()) == 1 })
 	l := b.letter()
-	if l.Stage != "pictures" || l.Key != siteID+".tin-1" || l.Reason != "1 pictures could not be had in 2 attempts" ||
+	if l.Stage != "pictures" || l.Key != siteID+".tin-1" || l.Reason != "1 pictures or attachments could not be had in 2 attempts" ||
 		!slices.Equal(l.Faults, []string{photo + ": connection refused"}) {
 		t.Errorf("letter %+v", l)
 	}

@@ -224,8 +224,8 @@ func folder(picture string) string { return mediaFolder + picture + "/" }
 
 const mediaFolder = "media/"
 
-// pictureKey is the key of a picture's object. Nothing else is counted as one, or deleted.
-var pictureKey = regexp.MustCompile(`^media/([0-9a-f]{64})/(?:original|w[1-9][0-9x-]*)\.(?:jpg|png|gif|webp)$`)
+// pictureKey is the key of a picture's object, or of an attachment. Nothing else is counted as one, or deleted.
+var pictureKey = regexp.MustCompile(`^media/([0-9a-f]{64})/(?:(?:original|w[1-9][0-9x-]*)\.(?:jpg|png|gif|webp)|file\.[a-z0-9]+)$`)
 
 // remove deletes the picture's objects. Before each it looks whether that is still to be done: another
 // process may have finished it meanwhile, and the picture been stored anew.
@@ -234,8 +234,10 @@ func (e *Eraser) remove(ctx context.Context, picture string, life streams.Life) 
 	if err != nil {
 		return err
 	}
-	if err := e.index.kv.Delete(ctx, "sha."+picture); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
-		return fmt.Errorf("delete picture %s from the index: %w", picture, err)
+	for _, kind := range []string{"sha.", "file."} {
+		if err := e.index.kv.Delete(ctx, kind+picture); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+			return fmt.Errorf("delete picture %s from the index: %w", picture, err)
+		}
 	}
 	for _, key := range keys {
 		now, err := e.uses.Life(ctx, picture)

@@ -218,7 +218,7 @@ func TestOrphans(t *testing.T) {
 	b := newErasing(t)
 	waits := strings.Repeat("c", 64)
 	b.put(waits)
-	for _, key := range []string{folder(ground) + "file.pdf", "media/notes.txt"} { // no pictures
+	for _, key := range []string{folder(ground) + "notes.pdf", "media/notes.txt"} { // no pictures
 		if _, err := b.objects.Put(t.Context(), key, []byte("x"), objects.Meta{}); err != nil {
 			t.Fatal(err)
 		}

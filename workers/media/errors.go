@@ -40,6 +40,10 @@ func name(img events.Image) string {
 	if len(img.Data) > 0 {
 		s = "inline " + img.ContentID
 	}
+	return shorten(s)
+}
+
+func shorten(s string) string {
 	if len(s) > nameMax {
 		s = s[:nameMax] + "..."
 	}

@@ -17,7 +17,8 @@ import (
 // index remembers, in a key-value bucket, what was fetched and how it is stored:
 //
 //	url.<sha256 of the address>    source
-//	sha.<sha256 of the original>   stored
+//	sha.<sha256 of the original>   stored, a picture
+//	file.<sha256>                  stored, a file of another kind
 //
 // An entry that cannot be read is as good as none.
 type index struct{ kv jetstream.KeyValue }
@@ -36,9 +37,14 @@ type source struct {
 type stored struct {
 	SHA256     string             `json:"sha256"`
 	Original   events.Rendition   `json:"original"`
-	Renditions []events.Rendition `json:"renditions"`
-	// Forms names the settings that the renditions were made by.
+	Renditions []events.Rendition `json:"renditions,omitempty"`
+	// Forms names the settings that the renditions were made by ([picture.Forms.String]).
 	Forms string `json:"forms,omitempty"`
+	// Crops are by focal point. Of two that are made at the same time one may be missing here:
+	// it is made again, under the same name, when it is wanted next.
+	Crops     map[string][]article.Crop `json:"crops,omitempty"`
+	Thumbhash []byte                    `json:"thumbhash,omitempty"`
+	Colour    string                    `json:"colour,omitempty"`
 }
 
 // address is that of one of the picture's objects, inside an article.
@@ -55,16 +61,17 @@ func (x index) source(ctx context.Context, address string) (*source, error) {
 	return read(ctx, x, "url."+hash([]byte(address)), func(s *source) bool { return s.URL == address && s.SHA256 != "" })
 }
 
-func (x index) picture(ctx context.Context, sum string) (*stored, error) {
-	return read(ctx, x, "sha."+sum, func(p *stored) bool { return p.SHA256 == sum && p.Original.URL != "" })
+// stored is the picture ("sha") or file ("file") of that hash.
+func (x index) stored(ctx context.Context, kind, sum string) (*stored, error) {
+	return read(ctx, x, kind+"."+sum, func(p *stored) bool { return p.SHA256 == sum && p.Original.URL != "" })
 }
 
 func (x index) putSource(ctx context.Context, s source) error {
 	return x.put(ctx, "url."+hash([]byte(s.URL)), s)
 }
 
-func (x index) putPicture(ctx context.Context, p *stored) error {
-	return x.put(ctx, "sha."+p.SHA256, p)
+func (x index) putStored(ctx context.Context, kind string, p *stored) error {
+	return x.put(ctx, kind+"."+p.SHA256, p)
 }
 
 func read[T any](ctx context.Context, x index, key string, valid func(*T) bool) (*T, error) {

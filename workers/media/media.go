@@ -1,7 +1,7 @@
-// Package media stores the pictures of articles: images → S3.
+// Package media stores the pictures of articles, and the files that go with them: images → S3.
 //
-// It is given a picture as an event names it, by address or inline, and returns it as an
-// article shows it: with its SHA-256, the stored original and its renditions.
+// It is given a picture as an event names it, by address, inline, or in somebody's bucket, and
+// returns it as an article shows it: with its SHA-256, the stored original and its renditions.
 //
 //	events.Image ──fetch──▶ bytes ──picture.Open, Render──▶ objects ──▶ article.Image
 //	      │ unchanged?         │ held already?                  │
@@ -11,6 +11,11 @@
 //
 //	media/<sha256>/original.jpg             without private metadata, else as received
 //	media/<sha256>/w320.jpg, w320.webp, ... 320, 640 and 1280 pixels wide by default, upright
+//	media/<sha256>/w320-1x1-50-33.jpg, ...  cut to a square, about the point 50 % from the left
+//	                                        and 33 % from the top; 16x9 likewise
+//	media/<sha256>/file.pdf                 a file that is no picture, as received
+//
+// HEIC and AVIF are made JPEG first, by libvips in a process of its own (package picture).
 //
 // An object never changes; an index in a key-value bucket tells which picture an address gave
 // and how a picture is stored, so that the same picture is fetched and stored once. The index
@@ -27,7 +32,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,9 +70,6 @@ const (
 	cacheControl = "public, max-age=31536000, immutable"
 )
 
-// Widths are those of the renditions by default, in pixels.
-var Widths = []int{320, 640, 1280}
-
 // Objects is where pictures are stored.
 type Objects interface {
 	Put(ctx context.Context, key string, body []byte, meta objects.Meta) (etag string, err error)
@@ -79,12 +84,20 @@ type Options struct {
 	Index jetstream.KeyValue
 	// Client fetches pictures. It has to be one of package outbound, with redirects.
 	Client *http.Client
-	// Widths are those of the renditions, in pixels, ascending; see the default of that name.
-	Widths []int
-	// Limits of a picture; see there for the defaults.
+	// Credentials are sent to the sites that they are for, and nowhere else.
+	Credentials []Credential
+	// Buckets are those that pictures may be taken from, by the name in s3://name/key.
+	Buckets map[string]Bucket
+	// Forms are what is made of a picture; [picture.DefaultForms] when there are no widths.
+	Forms picture.Forms
+	// Limits of a picture; see there for the defaults. Width is the greatest of Forms'.
 	Limits picture.Limits
-	// MaxBytes bounds a picture's file; 32 MiB when 0.
-	MaxBytes int64
+	// Convert makes JPEG of HEIC and AVIF; nil: they are refused.
+	Convert *picture.Converter
+	// MaxBytes bounds a picture's file, MaxFile any other; 32 MiB when 0.
+	MaxBytes, MaxFile int64
+	// PerHost bounds the requests to one host that are under way at once; 6 when 0.
+	PerHost int
 	// Decoding and Bodies bound, in bytes, the memory of all pictures that are being decoded
 	// and the files that are being held; 256 MiB each when 0.
 	Decoding, Bodies int64
@@ -100,7 +113,8 @@ type Store struct {
 
 	// flights coalesces work on the same address and on the same bytes.
 	flights singleflight.Group
-	// bodies and decoding are acquired in this order, by bytes.
+	// hosts, bodies and decoding are acquired in this order, the latter two by bytes.
+	hosts            hosts
 	bodies, decoding *semaphore.Weighted
 
 	// ctx ends with Close. Work runs under it rather than under a caller's context: others may
@@ -115,16 +129,21 @@ type Store struct {
 // New makes a store, which the caller has to close. It panics if its metrics are registered
 // already.
 func New(o Options) *Store {
-	if len(o.Widths) == 0 {
-		o.Widths = Widths
+	o.MaxBytes, o.MaxFile = cmp.Or(o.MaxBytes, maxBytesDefault), cmp.Or(o.MaxFile, maxBytesDefault)
+	if len(o.Forms.Widths) == 0 {
+		o.Forms.Widths = picture.DefaultForms().Widths
 	}
-	o.MaxBytes = cmp.Or(o.MaxBytes, maxBytesDefault)
+	if len(o.Forms.Formats) == 0 {
+		o.Forms.Formats = picture.DefaultForms().Formats
+	}
+	o.Limits.Width = slices.Max(o.Forms.Widths)
 	o.Decoding = cmp.Or(o.Decoding, decodingDefault)
 	o.Bodies = cmp.Or(o.Bodies, bodiesDefault)
 	s := &Store{
 		o:        o,
 		index:    index{o.Index},
 		metrics:  newMetrics(o.Registerer),
+		hosts:    hosts{most: int64(cmp.Or(o.PerHost, perHostDefault)), slots: map[string]*hostSlots{}},
 		bodies:   semaphore.NewWeighted(o.Bodies),
 		decoding: semaphore.NewWeighted(o.Decoding),
 	}
@@ -159,26 +178,70 @@ func (s *Store) Store(ctx context.Context, img events.Image) (article.Image, err
 		return out, fmt.Errorf("store picture %s: %w", name(img), err)
 	}
 	out.SHA256, out.Original, out.Renditions = p.SHA256, p.Original, p.Renditions
+	out.Thumbhash, out.Colour = p.Thumbhash, p.Colour
+	if len(s.o.Forms.Crops) > 0 {
+		out.Crops = p.Crops[focal(img).String()]
+	}
 	return out, nil
 }
 
 func (s *Store) store(ctx context.Context, img events.Image) (*stored, error) {
-	if len(img.Data) > 0 {
-		if n := int64(len(img.Data)); n > s.o.MaxBytes {
-			return nil, &PermanentError{fmt.Errorf("picture of %d bytes, at most %d", n, s.o.MaxBytes)}
-		}
-		return s.keep(ctx, img.Data)
+	about := focal(img)
+	p, err := s.whole(ctx, img, about)
+	if err != nil || len(s.o.Forms.Crops) == 0 || p.Crops[about.String()] != nil {
+		return p, err
 	}
-	return s.shared(ctx, "url."+hash([]byte(img.URL)), func(ctx context.Context) (*stored, error) {
-		return s.fromAddress(ctx, img.URL)
+	return s.shared(ctx, "crop."+p.SHA256+"."+about.String(), func(ctx context.Context) (*stored, error) {
+		return s.crop(ctx, p.SHA256, about)
 	})
 }
 
-// keep stores a picture's file, unless it is stored already.
-func (s *Store) keep(ctx context.Context, data []byte) (*stored, error) {
+// whole stores the picture, if it is not stored, cropped about one focal point.
+func (s *Store) whole(ctx context.Context, img events.Image, about picture.Focal) (*stored, error) {
+	w := s.pictures(about)
+	if len(img.Data) > 0 {
+		if n := int64(len(img.Data)); n > w.maxBytes {
+			return nil, &PermanentError{fmt.Errorf("picture of %d bytes, at most %d", n, w.maxBytes)}
+		}
+		return s.keep(ctx, w, img.Data)
+	}
+	return s.from(ctx, w, img.URL)
+}
+
+func focal(img events.Image) picture.Focal {
+	if img.Focal == nil {
+		return picture.Middle
+	}
+	return picture.FocalAt(img.Focal.X, img.Focal.Y)
+}
+
+// wanted is how a kind of thing is fetched and stored.
+type wanted struct {
+	kind     string // in the index
+	accept   string
+	maxBytes int64
+	make     func(ctx context.Context, sum string, data []byte) (*stored, error)
+}
+
+func (s *Store) pictures(about picture.Focal) wanted {
+	return wanted{kind: "sha", accept: accept, maxBytes: s.o.MaxBytes,
+		make: func(ctx context.Context, sum string, data []byte) (*stored, error) {
+			return s.make(ctx, sum, data, about)
+		}}
+}
+
+// from stores what is at an address.
+func (s *Store) from(ctx context.Context, w wanted, address string) (*stored, error) {
+	return s.shared(ctx, w.kind+".url."+hash([]byte(address)), func(ctx context.Context) (*stored, error) {
+		return s.fromAddress(ctx, w, address)
+	})
+}
+
+// keep stores a file, unless it is stored already.
+func (s *Store) keep(ctx context.Context, w wanted, data []byte) (*stored, error) {
 	sum := hash(data)
-	return s.shared(ctx, "sha."+sum, func(ctx context.Context) (*stored, error) {
-		known, err := s.find(ctx, sum)
+	return s.shared(ctx, w.kind+"."+sum, func(ctx context.Context) (*stored, error) {
+		known, err := s.find(ctx, w.kind, sum)
 		if err != nil {
 			return nil, err
 		}
@@ -186,15 +249,15 @@ func (s *Store) keep(ctx context.Context, data []byte) (*stored, error) {
 			s.metrics.reused.Inc()
 			return known, nil
 		}
-		return s.make(ctx, sum, data)
+		return w.make(ctx, sum, data)
 	})
 }
 
-// find returns the picture of that hash, nil if it has to be made. The index may be ahead of
+// find returns the picture or file of that hash, nil if it has to be made. The index may be ahead of
 // the bucket, when that was restored or emptied: nothing may be shown that is not there. The
 // original is the last object of a picture that is stored, so it stands for all.
-func (s *Store) find(ctx context.Context, sum string) (*stored, error) {
-	p, err := s.index.picture(ctx, sum)
+func (s *Store) find(ctx context.Context, kind, sum string) (*stored, error) {
+	p, err := s.index.stored(ctx, kind, sum)
 	if err != nil || p == nil {
 		return nil, err
 	}
@@ -211,18 +274,20 @@ func (s *Store) find(ctx context.Context, sum string) (*stored, error) {
 // make renders a picture and stores its objects: the renditions, then the original, then the
 // entry in the index. A crash in between leaves objects that the next attempt writes again,
 // byte by byte the same.
-func (s *Store) make(ctx context.Context, sum string, data []byte) (*stored, error) {
+func (s *Store) make(ctx context.Context, sum string, data []byte, about picture.Focal) (*stored, error) {
 	start := time.Now()
-	pic, err := picture.Open(data, s.o.Limits)
+	forms := s.o.Forms
+	forms.Focal = about
+	pic, err := s.open(ctx, data)
 	if err != nil {
 		return nil, classify(err)
 	}
-	renditions, err := s.render(ctx, pic)
+	made, err := s.render(ctx, pic, forms)
 	if err != nil {
-		return nil, classify(err)
+		return nil, err
 	}
-	p := &stored{SHA256: sum, Forms: forms(s.o.Widths)}
-	if err := s.putRenditions(ctx, p, renditions); err != nil {
+	p := &stored{SHA256: sum, Forms: forms.String(), Thumbhash: made.Placeholder.Thumbhash, Colour: made.Placeholder.Colour}
+	if err := s.putRenditions(ctx, p, made.Renditions, about); err != nil {
 		return nil, err
 	}
 	p.Original = events.Rendition{
@@ -232,7 +297,7 @@ func (s *Store) make(ctx context.Context, sum string, data []byte) (*stored, err
 	if err := s.put(ctx, p.key(p.Original), p.Original.MediaType, pic.Original); err != nil {
 		return nil, err
 	}
-	if err := s.index.putPicture(ctx, p); err != nil {
+	if err := s.index.putStored(ctx, "sha", p); err != nil {
 		return nil, err
 	}
 	s.metrics.stored.Inc()
@@ -242,29 +307,117 @@ func (s *Store) make(ctx context.Context, sum string, data []byte) (*stored, err
 	return p, nil
 }
 
-// putRenditions stores renditions, and notes them in p.
-func (s *Store) putRenditions(ctx context.Context, p *stored, renditions []picture.Rendition) error {
+// render waits for memory first.
+func (s *Store) render(ctx context.Context, pic *picture.Picture, forms picture.Forms) (*picture.Rendered, error) {
+	release, err := s.memory(ctx, s.decoding, min(pic.Memory, s.o.Decoding), "decode")
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	made, err := pic.Render(ctx, forms)
+	if err != nil {
+		return nil, classify(err)
+	}
+	s.metrics.rendered.Inc()
+	return made, nil
+}
+
+// open examines a picture, having made JPEG of what only libvips reads.
+func (s *Store) open(ctx context.Context, data []byte) (*picture.Picture, error) {
+	if picture.NeedsConversion(data) {
+		release, err := s.memory(ctx, s.decoding, min(picture.ConverterMemory, s.o.Decoding), "convert")
+		if err != nil {
+			return nil, err
+		}
+		data, err = s.o.Convert.JPEG(ctx, data, s.o.Limits)
+		release()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return picture.Open(data, s.o.Limits)
+}
+
+// putRenditions stores renditions, and notes them in p: crops under their focal point.
+func (s *Store) putRenditions(ctx context.Context, p *stored, all []picture.Rendition, about picture.Focal) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxPuts)
-	for _, r := range renditions {
-		file := events.Rendition{
-			URL:       p.address(fmt.Sprintf("w%d.%s", r.Width, r.Format.Ext())),
-			MediaType: string(r.Format), Width: r.Width, Height: r.Height, Size: int64(len(r.Data)),
+	var crops []article.Crop
+	for _, r := range all {
+		file := events.Rendition{URL: p.address(fileName(r, about)),
+			MediaType: string(r.Format), Width: r.Width, Height: r.Height, Size: int64(len(r.Data))}
+		if r.Crop == "" {
+			p.Renditions = append(p.Renditions, file)
+		} else {
+			crops = append(crops, article.Crop{Ratio: string(r.Crop), Rendition: file})
 		}
-		p.Renditions = append(p.Renditions, file)
 		g.Go(func() error { return s.put(gctx, p.key(file), file.MediaType, r.Data) })
+	}
+	if len(crops) > 0 {
+		p.Crops = maps.Clone(p.Crops)
+		if p.Crops == nil {
+			p.Crops = map[string][]article.Crop{}
+		}
+		p.Crops[about.String()] = crops
 	}
 	return g.Wait()
 }
 
-// render waits for memory first.
-func (s *Store) render(ctx context.Context, pic *picture.Picture) ([]picture.Rendition, error) {
-	weight := min(pic.Memory, s.o.Decoding)
-	if err := s.decoding.Acquire(ctx, weight); err != nil {
-		return nil, fmt.Errorf("wait for %d bytes of memory to decode: %w", weight, err)
+// fileName is that of a rendition's object.
+func fileName(r picture.Rendition, about picture.Focal) string {
+	name := fmt.Sprintf("w%d", r.Width)
+	if r.Crop != "" {
+		name += "-" + strings.ReplaceAll(string(r.Crop), ":", "x") + "-" + about.String()
 	}
-	defer s.decoding.Release(weight)
-	return pic.Render(ctx, s.o.Widths)
+	return name + "." + r.Format.Ext()
+}
+
+// crop makes the crops of a stored picture about a focal point that it had not been given yet.
+func (s *Store) crop(ctx context.Context, sum string, about picture.Focal) (*stored, error) {
+	p, err := s.find(ctx, "sha", sum)
+	if err != nil || p == nil || p.Crops[about.String()] != nil {
+		if err == nil && p == nil {
+			err = fmt.Errorf("crop picture %s: it is gone", sum)
+		}
+		return p, err
+	}
+	release, err := s.memory(ctx, s.bodies, min(p.Original.Size, s.o.Bodies), "read")
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	original, err := s.o.Objects.Get(ctx, p.key(p.Original), objects.MaxBody)
+	if err != nil {
+		return nil, err
+	}
+	pic, err := picture.Open(original.Body, s.o.Limits)
+	if err != nil {
+		return nil, classify(err)
+	}
+	forms := s.o.Forms
+	forms.Focal = about
+	decoded, err := s.memory(ctx, s.decoding, min(pic.Memory, s.o.Decoding), "decode")
+	if err != nil {
+		return nil, err
+	}
+	made, err := pic.RenderCrops(ctx, forms)
+	decoded()
+	if err != nil {
+		return nil, classify(err)
+	}
+	s.metrics.rendered.Inc()
+	if err := s.putRenditions(ctx, p, made, about); err != nil {
+		return nil, err
+	}
+	return p, s.index.putStored(ctx, "sha", p)
+}
+
+// memory waits until so many bytes of a bound are free.
+func (s *Store) memory(ctx context.Context, of *semaphore.Weighted, bytes int64, to string) (release func(), err error) {
+	if err := of.Acquire(ctx, bytes); err != nil {
+		return nil, fmt.Errorf("wait for %d bytes of memory to %s: %w", bytes, to, err)
+	}
+	return func() { of.Release(bytes) }, nil
 }
 
 func (s *Store) put(ctx context.Context, key, mediaType string, body []byte) error {

@@ -369,7 +369,7 @@ func TestNoWriteThatFailsLeavesAPictureHalfStored(t *testing.T) {
 			if _, err := b.Store.Store(t.Context(), events.Image{Data: data}); !errors.Is(err, objects.ErrUnavailable) {
 				t.Fatalf("write %d: %v", n, err)
 			}
-			if p, err := b.index.picture(t.Context(), hash(data)); p != nil || err != nil {
+			if p, err := b.index.stored(t.Context(), "sha", hash(data)); p != nil || err != nil {
 				t.Fatalf("write %d failed, and the picture is in the index: %v", n, err)
 			}
 			b.wantStored(b.must(events.Image{Data: data}))

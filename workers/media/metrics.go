@@ -8,8 +8,8 @@ import (
 )
 
 type metrics struct {
-	fetched, stored, reused, refused, failed prometheus.Counter
-	seconds                                  prometheus.Histogram
+	fetched, rendered, stored, reused, refused, failed prometheus.Counter
+	seconds                                            prometheus.Histogram
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -18,11 +18,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return f.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
 	return &metrics{
-		fetched: counter("loa_media_fetched_total", "Picture files read from their source."),
-		stored:  counter("loa_media_stored_total", "Pictures stored with their renditions."),
-		reused:  counter("loa_media_reused_total", "Pictures that were stored already."),
-		refused: counter("loa_media_refused_total", "Requests for pictures that cannot be had: format, size, address, not found."),
-		failed:  counter("loa_media_failed_total", "Requests for pictures that failed and may succeed later."),
+		fetched:  counter("loa_media_fetched_total", "Picture files read from their source."),
+		rendered: counter("loa_media_rendered_total", "Times that a picture was decoded and its renditions encoded."),
+		stored:   counter("loa_media_stored_total", "Pictures stored with their renditions."),
+		reused:   counter("loa_media_reused_total", "Pictures that were stored already."),
+		refused:  counter("loa_media_refused_total", "Requests for pictures that cannot be had: format, size, address, not found."),
+		failed:   counter("loa_media_failed_total", "Requests for pictures that failed and may succeed later."),
 		seconds: f.NewHistogram(prometheus.HistogramOpts{Name: "loa_media_seconds",
 			Help: "Duration of a request for a picture, fetching included.", Buckets: prometheus.ExponentialBuckets(0.01, 2.5, 10)}),
 	}

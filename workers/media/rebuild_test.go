@@ -33,7 +33,7 @@ func TestRenewMakesWhatTheSettingsAskFor(t *testing.T) {
 	if same, err := b.Renew(t.Context(), before); err != nil || !reflect.DeepEqual(same, before) {
 		t.Errorf("nothing has changed: %+v, %v", same, err)
 	}
-	b.o.Widths = []int{200, 640}
+	b.o.Forms.Widths = []int{200, 640}
 	for range 2 {
 		after, err := b.Renew(t.Context(), before)
 		if err != nil {
@@ -59,7 +59,7 @@ func TestRenewMakesWhatTheSettingsAskFor(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	b.o.Widths = []int{100}
+	b.o.Forms.Widths = []int{100}
 	if err := b.objects.Delete(t.Context(), before.Original.URL[len(article.MediaScheme):]); err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,8 @@ func Live() *article.Article {
 			picture("7c20", events.RoleGallery, "Hàng ghế chờ", "", ""),
 			{Image: events.Image{Role: events.RoleGallery, Alt: "Chưa tải được"}, Pending: true},
 		},
-		Attachments: []events.Attachment{{URL: "https://hoamai.example.vn/tep/lich-tiem.pdf", Title: "Lịch tiêm (PDF)", MediaType: "application/pdf", Size: 182044}},
+		Attachments: []article.Attachment{{Attachment: events.Attachment{URL: "https://hoamai.example.vn/tep/lich-tiem.pdf", Title: "Lịch tiêm (PDF)",
+			MediaType: "application/pdf", Size: 182044}}},
 	}
 }
 

@@ -128,7 +128,7 @@ func (m *metadata) exif(withOrientation bool) []byte {
 	return append(b, tail...)
 }
 
-// readIPTC takes artist and copyright from a Photoshop resource block (APP13), where press
+// readIPTC takes artist, copyright and credit from a Photoshop resource block (APP13), where press
 // agencies write them, unless Exif gave them.
 func (m *metadata) readIPTC(b []byte) {
 	const iptcResource = 0x0404
@@ -155,6 +155,7 @@ func (m *metadata) readIPTC(b []byte) {
 func (m *metadata) readIIM(b []byte) {
 	const (
 		byLine    = 2<<8 | 80
+		credit    = 2<<8 | 110
 		copyright = 2<<8 | 116
 	)
 	for len(b) >= 5 && b[0] == 0x1c {
@@ -169,6 +170,8 @@ func (m *metadata) readIIM(b []byte) {
 			m.artist = cleanText(b[:size])
 		case id == copyright && m.copyright == "":
 			m.copyright = cleanText(b[:size])
+		case id == credit && m.credit == "":
+			m.credit = cleanText(b[:size])
 		}
 		b = b[size:]
 	}

@@ -37,27 +37,26 @@ func openGIF(data []byte) (*file, error) {
 		return nil, refused("truncated GIF: no palette")
 	}
 	clean := append(make([]byte, 0, len(data)), data[:end]...)
-	frames := 0
 	for b := data[end:]; len(b) > 0 && b[0] != gifTrailer; {
 		n, keep, err := gifBlock(b)
-		if errors.Is(err, errGIFEnds) && frames > 0 {
+		if errors.Is(err, errGIFEnds) && f.frames > 0 {
 			break
 		}
 		if err != nil {
 			return nil, refused("truncated or damaged GIF: %v", err)
 		}
 		if b[0] == gifImage {
-			if frames == 0 {
+			if f.frames == 0 {
 				f.firstGIFFrame(b)
 			}
-			frames++
+			f.frames++
 		}
 		if keep {
 			clean = append(clean, b[:n]...)
 		}
 		b = b[n:]
 	}
-	if frames == 0 {
+	if f.frames == 0 {
 		return nil, refused("GIF without a picture")
 	}
 	f.clean = append(clean, gifTrailer)

@@ -70,6 +70,9 @@ func openJPEG(data []byte) (*file, error) {
 	if exif := w.meta.exif(true); exif != nil {
 		w.clean = appendSegment(w.clean, mAPP1, exifPrefix, exif)
 	}
+	if xmp := w.meta.xmp(); xmp != nil {
+		w.clean = appendSegment(w.clean, mAPP1, xmpPrefix, xmp)
+	}
 	w.clean = append(w.clean, w.rest...)
 	return &w.file, nil
 }
@@ -141,6 +144,9 @@ func (w *jpegWalk) segment(marker byte, content []byte) error {
 	case mAPP1:
 		if bytes.HasPrefix(content, []byte(exifPrefix)) {
 			w.meta.readEXIF(content)
+		}
+		if xmp, ok := bytes.CutPrefix(content, []byte(xmpPrefix)); ok {
+			w.meta.readXMP(xmp)
 		}
 		return nil
 	case mAPP2:
@@ -236,12 +242,15 @@ func appendSegment(out []byte, marker byte, prefix string, content []byte) []byt
 	return append(out, content...)
 }
 
-// addToJPEG puts artist, copyright and profile into a JPEG file that has no metadata yet.
+// addToJPEG puts artist, copyright, credit and profile into a JPEG file that has no metadata yet.
 func addToJPEG(file []byte, m *metadata) []byte {
 	const partMax = 0xffff - 2 - len(iccPrefix) - 2
 	var head []byte
 	if exif := m.exif(false); exif != nil {
 		head = appendSegment(head, mAPP1, exifPrefix, exif)
+	}
+	if xmp := m.xmp(); xmp != nil {
+		head = appendSegment(head, mAPP1, xmpPrefix, xmp)
 	}
 	profile := m.carried()
 	parts := byte(ceil(int64(len(profile)), int64(partMax)))

@@ -1,5 +1,6 @@
 // Package picture turns a picture file from outside into files fit for publication: the
-// original without its private metadata, and renditions of given widths in JPEG and WebP.
+// original without its private metadata, and renditions of given widths in JPEG and WebP, whole
+// or cropped about a focal point.
 //
 //	bytes ──Open──▶ Picture ──Render──▶ renditions
 //	         │         └ Original, without GPS, thumbnails, trailing data
@@ -10,14 +11,20 @@
 // copies what belongs to the picture. [Picture.Render] decodes that copy, so that what is
 // stored is what was found to decode. It knows nothing of HTTP or S3.
 //
-// Of the metadata, the colour profile, artist and copyright stay, in the original and in the
-// renditions. The orientation (Exif 2.32, tag 0x0112) stays in the original, which is copied
+// Of the metadata, the colour profile, artist, copyright and credit stay, in the original and in
+// the renditions. The orientation (Exif 2.32, tag 0x0112) stays in the original, which is copied
 // without loss, and is applied to the renditions, which are upright.
+//
+// A wide-gamut profile is kept rather than converted to sRGB: every browser of today manages
+// colours, so that nobody sees more for a conversion, while a wide screen would show less, and
+// the profile costs half a kilobyte.
 package picture
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"time"
 )
 
 // Format is a kind of picture file, by its media type.
@@ -45,7 +52,7 @@ func (f Format) Ext() string {
 	}
 }
 
-// Limits bound what a picture may be. Zero fields take the defaults.
+// Limits bound what a picture may be, and what is made of it. Zero fields take the defaults.
 type Limits struct {
 	// Pixels is the most that width times height may be: 50 million, what today's cameras make.
 	Pixels int64
@@ -54,24 +61,39 @@ type Limits struct {
 	// Memory is the most that decoding and resizing may take, in bytes: 256 MiB. It stops
 	// what is small in pixels but not in bytes, as 16-bit PNG and progressive JPEG.
 	Memory int64
+	// PixelBytes is the most that a pixel may take in decoding, in bytes: 24, as those of CMYK
+	// in progressive JPEG do. Small pictures, for which blocks are rounded up, are exempt.
+	PixelBytes int64
+	// Frames is the most that an animation may have: 1,000. Only the first is shown, but all
+	// are stored.
+	Frames int
+	// Time is the most that decoding may take: 20 s, some 20 times what the greatest picture
+	// needs. It ends files that are made to be slow.
+	Time time.Duration
+	// Width is the greatest that a rendition may be asked to have: 1,280 pixels.
+	Width int
 }
 
 const (
-	maxPixels = 50_000_000
-	maxSide   = 20_000
-	maxMemory = 256 << 20
+	maxPixels     = 50_000_000
+	maxSide       = 20_000
+	maxMemory     = 256 << 20
+	maxPixelBytes = 24
+	maxFrames     = 1000
+	maxTime       = 20 * time.Second
+	maxWidth      = 1280
+	// smallDecoded is in bytes: what is less needs no limit for each pixel.
+	smallDecoded = 1 << 20
 )
 
 func (l Limits) withDefaults() Limits {
-	if l.Pixels == 0 {
-		l.Pixels = maxPixels
-	}
-	if l.Side == 0 {
-		l.Side = maxSide
-	}
-	if l.Memory == 0 {
-		l.Memory = maxMemory
-	}
+	l.Pixels = cmp.Or(l.Pixels, maxPixels)
+	l.Side = cmp.Or(l.Side, maxSide)
+	l.Memory = cmp.Or(l.Memory, maxMemory)
+	l.PixelBytes = cmp.Or(l.PixelBytes, maxPixelBytes)
+	l.Frames = cmp.Or(l.Frames, maxFrames)
+	l.Time = cmp.Or(l.Time, maxTime)
+	l.Width = cmp.Or(l.Width, maxWidth)
 	return l
 }
 
@@ -82,11 +104,12 @@ type Picture struct {
 	Width, Height int
 	// Memory is about what [Picture.Render] takes at its peak, in bytes.
 	Memory int64
-	// Original is the file without metadata, except colour profile, orientation, artist and
-	// copyright.
+	// Original is the file without metadata, except colour profile, orientation, artist,
+	// copyright and credit.
 	Original []byte
 
-	file *file
+	file   *file
+	limits Limits
 }
 
 // file is what the walk through a container found out.
@@ -96,6 +119,8 @@ type file struct {
 	width, height int
 	// decoded is what the decoder will allocate, in bytes.
 	decoded int64
+	// frames is how many pictures an animation has; 0 or 1 when it is none.
+	frames int
 	// frameX and frameY place an animation's first frame on its canvas.
 	frameX, frameY int
 	clean          []byte
@@ -108,6 +133,7 @@ type metadata struct {
 	orientation int
 	artist      string
 	copyright   string
+	credit      string
 	icc         []byte
 }
 
@@ -135,8 +161,8 @@ func Open(data []byte, limits Limits) (*Picture, error) {
 	if err := f.check(limits); err != nil {
 		return nil, err
 	}
-	p := &Picture{Format: format, Width: f.width, Height: f.height, Original: f.clean, file: f}
-	p.Memory = f.decoded + f.rendered()
+	p := &Picture{Format: format, Width: f.width, Height: f.height, Original: f.clean, file: f, limits: limits}
+	p.Memory = f.decoded + f.rendered(limits.Width)
 	if f.meta.sideways() {
 		p.Width, p.Height = p.Height, p.Width
 	}
@@ -156,14 +182,20 @@ func (f *file) check(l Limits) error {
 	if pixels := int64(f.width) * int64(f.height); pixels > l.Pixels {
 		return &RefusedError{Reason: "pixels", Value: pixels, Limit: l.Pixels}
 	}
+	if each := f.decoded / (int64(f.width) * int64(f.height)); each > l.PixelBytes && f.decoded > smallDecoded {
+		return &RefusedError{Reason: "bytes a pixel to decode", Value: each, Limit: l.PixelBytes}
+	}
+	if f.frames > l.Frames {
+		return &RefusedError{Reason: "frames", Value: int64(f.frames), Limit: int64(l.Frames)}
+	}
 	return nil
 }
 
 // rendered is about what resizing and encoding take beside the decoded picture, in bytes:
 // the picture narrowed but not yet lowered, and the greatest rendition with the encoders'
 // copies of it.
-func (f *file) rendered() int64 {
-	scale := min(1, float64(WidthMax)/float64(f.width))
+func (f *file) rendered(width int) int64 {
+	scale := min(1, float64(width)/float64(f.width))
 	narrow := math.Ceil(float64(f.width) * scale)
 	return int64(4 * narrow * (float64(f.height) + 3*math.Ceil(float64(f.height)*scale)))
 }

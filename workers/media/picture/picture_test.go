@@ -18,7 +18,12 @@ import (
 	xwebp "golang.org/x/image/webp"
 )
 
-var widths = []int{320, 640, 1280}
+// forms are the common ones in the widths given.
+func forms(widths ...int) Forms {
+	f := DefaultForms()
+	f.Widths = widths
+	return f
+}
 
 func open(t testing.TB, data []byte) *Picture {
 	t.Helper()
@@ -31,11 +36,11 @@ func open(t testing.TB, data []byte) *Picture {
 
 func render(t testing.TB, p *Picture) []Rendition {
 	t.Helper()
-	out, err := p.Render(t.Context(), widths)
+	out, err := p.Render(t.Context(), DefaultForms())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out
+	return out.Renditions
 }
 
 // decodeRendition reads with other decoders than those under test where there are any.
@@ -306,7 +311,7 @@ func TestTruncatedFilesAreRefused(t *testing.T) {
 		for _, part := range []int{4, 20, len(data) / 2, len(data) - 100} {
 			p, err := Open(data[:part], Limits{})
 			if err == nil {
-				_, err = p.Render(t.Context(), widths)
+				_, err = p.Render(t.Context(), DefaultForms())
 			}
 			if wantRefused(t, err, ""); err == nil {
 				t.Errorf("%s of %d bytes, of %d, passes", name, part, len(data))
@@ -377,7 +382,7 @@ func TestScanBombEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), whole/20)
 	defer cancel()
 	start = time.Now()
-	_, err := p.Render(ctx, widths)
+	_, err := p.Render(ctx, DefaultForms())
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("got %v; want the context's error", err)
 	}
@@ -424,14 +429,14 @@ func FuzzOpen(f *testing.F) {
 		if !bytes.Equal(again.Original, p.Original) || again.Width != p.Width || again.Height != p.Height {
 			t.Fatal("cleaning a clean file changes it")
 		}
-		out, err := p.Render(t.Context(), []int{16})
+		out, err := p.Render(t.Context(), forms(16))
 		if err != nil {
 			if r := (*RefusedError)(nil); !errors.As(err, &r) {
 				t.Fatalf("%T: %v", err, err)
 			}
 			return
 		}
-		for _, r := range out {
+		for _, r := range out.Renditions {
 			decodeRendition(t, r)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"io"
+	"slices"
 )
 
 const pngSignature = "\x89PNG\r\n\x1a\n"
@@ -60,7 +61,9 @@ func openPNG(data []byte) (*file, error) {
 			continue
 		case "PLTE", "IDAT", "IEND":
 		case "gAMA", "cHRM", "sRGB", "sBIT", "cICP", "mDCV", "cLLI", "pHYs", "bKGD": // how it is to look
-		case "acTL", "fcTL", "fdAT": // how it moves
+		case "fcTL": // how it moves
+			f.frames++
+		case "acTL", "fdAT":
 		default:
 			continue
 		}
@@ -69,6 +72,10 @@ func openPNG(data []byte) (*file, error) {
 			// Written here, last: Exif may come after the picture, and decoders read either way.
 			if exif := f.meta.exif(true); exif != nil {
 				f.clean = appendPNGChunk(f.clean, "eXIf", exif)
+			}
+			if xmp := f.meta.xmp(); xmp != nil {
+				// Compression flag and method, no language, no translated keyword.
+				f.clean = appendPNGChunk(f.clean, "iTXt", slices.Concat([]byte(xmpKeyword+"\x00\x00\x00\x00\x00"), xmp))
 			}
 			f.clean = append(f.clean, chunk...)
 			return f, nil
@@ -122,6 +129,8 @@ func (m *metadata) readPNGText(kind string, b []byte) {
 		text = latin1(text)
 	}
 	switch string(keyword) {
+	case xmpKeyword:
+		m.readXMP(text)
 	case "Author":
 		m.artist = cleanText(text)
 	case "Copyright":

@@ -15,14 +15,10 @@ import (
 	"math"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/deepteams/webp"
 	"github.com/disintegration/imaging"
 )
-
-// WidthMax is the greatest width that a rendition may be asked to have, in pixels.
-const WidthMax = 1280
 
 const (
 	// jpegQuality and webpQuality look alike; the latter is what libwebp calls 80.
@@ -32,26 +28,46 @@ const (
 	// same throughout the process: the encoder reuses its memory, and one in a hundred
 	// pictures comes out in wrong colours where methods alternate.
 	webpMethod = 2
-	// decodeTimeout is some 20 times what the greatest picture takes. It ends files that are
-	// made to be slow.
-	decodeTimeout = 20 * time.Second
 )
 
 // Rendition is a resized form of a picture.
 type Rendition struct {
-	Format        Format
+	Format Format
+	// Crop is what the picture was cut to; empty for the whole of it.
+	Crop          Crop
 	Width, Height int
 	Data          []byte
 }
 
-// Render makes the renditions of the given widths (in pixels, at most [WidthMax]), each as
-// JPEG and as WebP, in ascending order. A picture is never enlarged: of the widths that it
-// does not reach, its own takes the place. WebP is left out where a side exceeds its format's
-// 16,383 pixels. Transparent pictures are laid on white for JPEG.
+// Rendered is what became of a picture.
+type Rendered struct {
+	// Renditions are ordered by crop, the whole picture first, then by width.
+	Renditions []Rendition
+	// Placeholder stands for the whole picture.
+	Placeholder Placeholder
+}
+
+// Render makes the picture's forms. A picture is never enlarged: of the widths that it does not
+// reach, its own takes the place. WebP is left out where a side exceeds its format's 16,383
+// pixels. Transparent pictures are laid on white for JPEG.
 //
-// A picture that cannot be decoded, or takes more than 20 s, gives a [*RefusedError]; when
+// A picture that cannot be decoded, or takes more than its time, gives a [*RefusedError]; when
 // ctx ends first, its error is returned.
-func (p *Picture) Render(ctx context.Context, widths []int) (out []Rendition, err error) {
+func (p *Picture) Render(ctx context.Context, forms Forms) (*Rendered, error) {
+	return p.render(ctx, forms, true)
+}
+
+// RenderCrops is [Picture.Render] for the crops alone, as when a picture is given another focal
+// point.
+func (p *Picture) RenderCrops(ctx context.Context, forms Forms) ([]Rendition, error) {
+	out, err := p.render(ctx, forms, false)
+	if err != nil {
+		return nil, err
+	}
+	return out.Renditions, nil
+}
+
+func (p *Picture) render(ctx context.Context, forms Forms, whole bool) (out *Rendered, err error) {
 	// Codecs have had faults in the past: a panic is a fault of the picture.
 	defer func() {
 		if r := recover(); r != nil {
@@ -62,26 +78,65 @@ func (p *Picture) Render(ctx context.Context, widths []int) (out []Rendition, er
 	if err != nil {
 		return nil, err
 	}
-	steps := fit(p.Width, widths)
-	slices.Reverse(steps) // each is made from the next greater one
-	for i, width := range steps {
+	out = new(Rendered)
+	if whole {
+		least, err := p.steps(ctx, out, img, image.Pt(p.Width, p.Height), "", forms)
+		if err != nil {
+			return nil, err
+		}
+		out.Placeholder = placeholder(least)
+	}
+	for _, crop := range forms.Crops {
+		part := crop.rect(image.Pt(p.Width, p.Height), forms.Focal)
+		cut, err := subImage(img, p.file.meta.stored(part, image.Pt(p.file.width, p.file.height)))
+		if err != nil {
+			return nil, err
+		}
+		if _, err := p.steps(ctx, out, cut, part.Size(), crop, forms); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// steps appends the renditions of one picture or part, of the size given when upright, and
+// gives the smallest.
+func (p *Picture) steps(ctx context.Context, out *Rendered, img image.Image, size image.Point, crop Crop, forms Forms) (image.Image, error) {
+	widths := fit(size.X, forms.Widths)
+	slices.Reverse(widths) // each is made from the next greater one
+	from := len(out.Renditions)
+	for i, width := range widths {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		height := scaled(p.Height, width, p.Width)
+		height := scaled(size.Y, width, size.X)
 		if i == 0 {
 			img = p.upright(img, width, height)
 		} else {
 			img = imaging.Resize(img, width, height, imaging.Lanczos)
 		}
-		made, err := p.encode(img.(*image.NRGBA))
+		made, err := p.encode(img.(*image.NRGBA), forms.Formats)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, made...)
+		for _, r := range made {
+			r.Crop = crop
+			out.Renditions = append(out.Renditions, r)
+		}
 	}
-	slices.SortStableFunc(out, func(a, b Rendition) int { return a.Width - b.Width })
-	return out, nil
+	slices.SortStableFunc(out.Renditions[from:], func(a, b Rendition) int { return a.Width - b.Width })
+	return img, nil
+}
+
+// subImage is a part of img, without copying it.
+func subImage(img image.Image, part image.Rectangle) (image.Image, error) {
+	parted, ok := img.(interface {
+		SubImage(image.Rectangle) image.Image
+	})
+	if !ok {
+		return nil, fmt.Errorf("cut a picture of type %T: not possible", img)
+	}
+	return parted.SubImage(part.Add(img.Bounds().Min)), nil
 }
 
 // fit is widths, ascending, without those over own, but with own itself if it lies between.
@@ -124,12 +179,10 @@ func (p *Picture) upright(img image.Image, width, height int) *image.NRGBA {
 	return small
 }
 
-// errSlow is the cause with which a decoding is ended by decodeTimeout.
-var errSlow = refused("decoding takes more than %v", decodeTimeout)
-
 // decode makes pixels of the cleaned original.
 func (p *Picture) decode(parent context.Context) (image.Image, error) {
-	ctx, cancel := context.WithTimeoutCause(parent, decodeTimeout, errSlow)
+	slow := refused("decoding takes more than %v", p.limits.Time)
+	ctx, cancel := context.WithTimeoutCause(parent, p.limits.Time, slow)
 	defer cancel()
 	var img image.Image
 	var err error
@@ -186,34 +239,42 @@ func checkPalette(img image.Image) error {
 	return nil
 }
 
-// encode writes one rendition in both formats.
-func (p *Picture) encode(img *image.NRGBA) ([]Rendition, error) {
+// encode writes one rendition in the formats.
+func (p *Picture) encode(img *image.NRGBA, formats []Format) (out []Rendition, err error) {
 	width, height := img.Rect.Dx(), img.Rect.Dy()
 	opaque := img.Opaque()
-	var b bytes.Buffer
-	if err := jpeg.Encode(&b, onWhite(img, opaque), &jpeg.Options{Quality: jpegQuality}); err != nil {
-		return nil, fmt.Errorf("encode JPEG of %d x %d: %w", width, height, err)
-	}
-	out := []Rendition{{JPEG, width, height, addToJPEG(b.Bytes(), &p.file.meta)}}
-	if max(width, height) > webp.MaxDimension {
-		return out, nil
-	}
-	data, err := p.encodeWebP(img, false)
-	if err != nil {
-		return nil, err
-	}
-	if !opaque {
-		// Lossy pictures get their transparency uncompressed, one byte a pixel: drawings and
-		// logos, which most transparent pictures are, come out smaller without loss.
-		lossless, err := p.encodeWebP(img, true)
+	for _, format := range formats {
+		var data []byte
+		switch {
+		case format == JPEG:
+			data, err = p.encodeJPEG(img, opaque)
+		case max(width, height) > webp.MaxDimension:
+			continue
+		default:
+			data, err = p.encodeWebP(img, false)
+			if err == nil && !opaque {
+				// Lossy pictures get their transparency uncompressed, one byte a pixel: drawings
+				// and logos, which most transparent pictures are, come out smaller without loss.
+				var lossless []byte
+				if lossless, err = p.encodeWebP(img, true); len(lossless) < len(data) {
+					data = lossless
+				}
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
-		if len(lossless) < len(data) {
-			data = lossless
-		}
+		out = append(out, Rendition{Format: format, Width: width, Height: height, Data: data})
 	}
-	return append(out, Rendition{WebP, width, height, data}), nil
+	return out, nil
+}
+
+func (p *Picture) encodeJPEG(img *image.NRGBA, opaque bool) ([]byte, error) {
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, onWhite(img, opaque), &jpeg.Options{Quality: jpegQuality}); err != nil {
+		return nil, fmt.Errorf("encode JPEG of %v: %w", img.Rect.Size(), err)
+	}
+	return addToJPEG(b.Bytes(), &p.file.meta), nil
 }
 
 func (p *Picture) encodeWebP(img *image.NRGBA, lossless bool) ([]byte, error) {
@@ -224,6 +285,7 @@ func (p *Picture) encodeWebP(img *image.NRGBA, lossless bool) ([]byte, error) {
 	o.Lossless = lossless
 	o.ICC = p.file.meta.carried()
 	o.EXIF = p.file.meta.exif(false)
+	o.XMP = p.file.meta.xmp()
 	var b bytes.Buffer
 	warmUp()
 	if err := webp.Encode(&b, img, o); err != nil {

@@ -10,7 +10,7 @@ const (
 	webpEXIF = 1 << 3
 )
 
-// openWebP walks the RIFF chunks. Unknown ones and XMP are left out; Exif is reduced.
+// openWebP walks the RIFF chunks. Unknown ones are left out; Exif and XMP are reduced.
 func openWebP(data []byte) (*file, error) {
 	le := binary.LittleEndian
 	size := int64(le.Uint32(data[4:])) + 8
@@ -54,6 +54,7 @@ func openWebP(data []byte) (*file, error) {
 			f.decoded = webpMemory * int64(w) * int64(h)
 			found = true
 		case "ANMF":
+			f.frames++
 			if !found {
 				if !f.firstWebPFrame(content) {
 					return nil, refused("WebP with a faulty first frame")
@@ -64,6 +65,9 @@ func openWebP(data []byte) (*file, error) {
 			f.meta.icc = content
 		case "EXIF":
 			f.meta.readEXIF(content)
+			continue
+		case "XMP ":
+			f.meta.readXMP(content)
 			continue
 		case "ANIM", "ALPH":
 		default:
@@ -79,6 +83,10 @@ func openWebP(data []byte) (*file, error) {
 		if exif := f.meta.exif(true); exif != nil {
 			f.clean[extended] |= webpEXIF
 			f.clean = appendWebPChunk(f.clean, "EXIF", exif)
+		}
+		if xmp := f.meta.xmp(); xmp != nil {
+			f.clean[extended] |= webpXMP
+			f.clean = appendWebPChunk(f.clean, "XMP ", xmp)
 		}
 	} else {
 		f.meta = metadata{} // chunks that a simple file cannot have

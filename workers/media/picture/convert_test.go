@@ -1,0 +1,139 @@
+package picture
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"image/color"
+	"image/jpeg"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// converter is this machine's, or the test is skipped.
+func converter(t *testing.T) *Converter {
+	t.Helper()
+	c := FindConverter("vipsthumbnail")
+	if c == nil {
+		t.Skip("vipsthumbnail is not installed")
+	}
+	c.dir = t.TempDir()
+	return c
+}
+
+func testFile(t testing.TB, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestHEICAndAVIFAreConverted(t *testing.T) {
+	c := converter(t)
+	for _, name := range []string{"card.heic", "card.avif"} {
+		data := testFile(t, name)
+		if !NeedsConversion(data) {
+			t.Errorf("%s is not recognised", name)
+		}
+		made, err := c.JPEG(t.Context(), data, Limits{})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		p := open(t, made)
+		if p.Format != JPEG || p.Width != 600 || p.Height != 400 {
+			t.Errorf("%s became %s of %d x %d", name, p.Format, p.Width, p.Height)
+		}
+		img, err := jpeg.Decode(bytes.NewReader(made))
+		if err != nil {
+			t.Fatal(err)
+		}
+		near(t, name+", the white corner", img.At(100, 60), color.NRGBA{255, 255, 255, 255})
+	}
+	if left, _ := os.ReadDir(c.dir); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestWithoutConverterTheRefusalSaysWhatIsMissing(t *testing.T) {
+	var c *Converter = FindConverter("no-such-program")
+	_, err := c.JPEG(t.Context(), testFile(t, "card.heic"), Limits{})
+	wantRefused(t, err, "HEIC can be read where vipsthumbnail (libvips) is installed, which it is not here")
+}
+
+func TestConverterRefusesByTheHeader(t *testing.T) {
+	for name, limits := range map[string]Limits{
+		"240000 pixels, at most 1000":    {Pixels: 1000},
+		"600 pixels a side, at most 500": {Side: 500},
+	} {
+		// The program would fail: it is not asked.
+		_, err := (&Converter{program: "/no/such/program", dir: t.TempDir()}).JPEG(t.Context(), testFile(t, "card.avif"), limits)
+		wantRefused(t, err, name)
+	}
+}
+
+func TestWhatCannotBeConvertedIsRefused(t *testing.T) {
+	c := converter(t)
+	data := bytes.Clone(testFile(t, "card.heic"))
+	for i := len(data) - 200; i < len(data); i++ {
+		data[i] ^= 0x5a
+	}
+	for name, data := range map[string][]byte{"damaged": data[:len(data)-100], "cut": data[:300]} {
+		_, err := c.JPEG(t.Context(), data, Limits{})
+		if r := (*RefusedError)(nil); !errors.As(err, &r) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// script is a converter that does what is written here.
+func script(t *testing.T, lines string) *Converter {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(name, []byte("#!/bin/sh\n"+lines), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return &Converter{program: name, dir: t.TempDir()}
+}
+
+func TestConverterIsEndedWithAllThatItStarted(t *testing.T) {
+	mark := filepath.Join(t.TempDir(), "alive")
+	c := script(t, "(sleep 3; touch "+mark+") & sleep 60")
+	start := time.Now()
+	_, err := c.JPEG(t.Context(), testFile(t, "card.heic"), Limits{Time: time.Second})
+	wantRefused(t, err, "converting HEIC takes more than 1s")
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := c.JPEG(ctx, testFile(t, "card.heic"), Limits{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("when its caller goes: %v", err)
+	}
+	if out, _ := exec.Command("pgrep", "-f", mark).Output(); len(out) > 0 {
+		t.Errorf("still running: %s", out)
+	}
+}
+
+func TestConverterIsHeldByItsLimits(t *testing.T) {
+	for lines, says := range map[string]string{
+		"while :; do :; done":                   "", // processor time, or the time in all
+		"head -c 300000000 /dev/zero > out.jpg": "cannot be converted",
+		"ulimit -v >&2; ulimit -c >&2; exit 1":  "2097152 0",
+		"env | grep -c SECRET >&2; exit 1":      "exit status 1 0",
+		"ls /no-such >&2; exit 3":               "exit status 3",
+		"exit 0":                                "cannot be converted",
+	} {
+		t.Setenv("SECRET", "of the parent")
+		_, err := script(t, lines).JPEG(t.Context(), testFile(t, "card.avif"), Limits{Time: 2 * time.Second})
+		wantRefused(t, err, says)
+		if strings.Contains(err.Error(), "of the parent") {
+			t.Error("it was told the environment")
+		}
+	}
+}
