@@ -69,18 +69,19 @@ func (r Receipt) Touched() bool {
 }
 
 const (
-	// receiptBatch is how many receipts share one atomic batch: it costs some 6 fsyncs,
-	// however many there are in it.
-	receiptBatch = 500
+	// receiptBatch is how many receipts share one atomic batch, the most that JetStream takes: it
+	// costs some 6 fsyncs, however many there are in it.
+	receiptBatch = 1000
 	// atomicFrom is from how many receipts on an atomic batch is quicker than as many messages
 	// with an fsync each: staging one costs 4 to 6 ms, a message 0.2.
 	atomicFrom = 24
-	// batchesAtOnce lets one batch be staged while another is written: a third more a second
-	// than one at a time, and more than two gain nothing.
-	batchesAtOnce = 2
+	// writesAtOnce is one, as JetStream writes a stream's batches one after the other, and each
+	// costs the same few milliseconds: fewer that are larger serve more.
+	writesAtOnce = 1
+	readsAtOnce  = 2
 	// receiptRoom bounds the receipts that wait to be stored or read. It is more than the
 	// bulletins that are sent at once.
-	receiptRoom = 8 * receiptBatch
+	receiptRoom = 4 * receiptBatch
 	// receiptFor is how long storing is tried while the server has no leader (an election takes
 	// 4 to 7 s) or no room. A receipt lost is a bulletin sent twice.
 	receiptFor = 15 * time.Second
@@ -97,8 +98,6 @@ type Receipts struct {
 	stream jetstream.Stream
 	reads  *group[Receipt, Receipt]
 	writes *group[Receipt, uint64]
-	// intents are writes that a bulletin waits for: outcomes must not keep them waiting.
-	intents *group[Receipt, uint64]
 	// closing is closed by Close: from then on nothing is tried a second time.
 	closing chan struct{}
 }
@@ -110,9 +109,8 @@ func OpenReceipts(ctx context.Context, js jetstream.JetStream) (*Receipts, error
 		return nil, fmt.Errorf("open stream %s: %w", streams.Receipts, err)
 	}
 	rs := &Receipts{js: js, stream: stream, closing: make(chan struct{})}
-	rs.reads = newGroup(receiptBatch, batchesAtOnce, receiptRoom, rs.read)
-	rs.writes = newGroup(receiptBatch, batchesAtOnce, receiptRoom, rs.write)
-	rs.intents = newGroup(receiptBatch, batchesAtOnce, receiptRoom, rs.write)
+	rs.reads = newGroup(receiptBatch, readsAtOnce, receiptRoom, rs.read)
+	rs.writes = newGroup(receiptBatch, writesAtOnce, receiptRoom, rs.write)
 	return rs, nil
 }
 
@@ -120,7 +118,6 @@ func OpenReceipts(ctx context.Context, js jetstream.JetStream) (*Receipts, error
 func (rs *Receipts) Close() {
 	close(rs.closing)
 	rs.reads.close()
-	rs.intents.close()
 	rs.writes.close()
 }
 
@@ -129,7 +126,7 @@ func (rs *Receipts) Close() {
 // which [Receipts.Put] would find out: before it is decided to leave a portal alone, ask
 // [Receipts.Latest].
 func (rs *Receipts) Get(ctx context.Context, portal string, key streams.Key) (Receipt, bool, error) {
-	r, err := rs.reads.ask(ctx, Receipt{Portal: portal, Key: key})
+	r, err := rs.reads.ask(ctx, Receipt{Portal: portal, Key: key}, false)
 	if err != nil {
 		return Receipt{}, false, fmt.Errorf("read receipt of portal %q for %s: %w", portal, key, err)
 	}
@@ -158,19 +155,20 @@ func (rs *Receipts) Latest(ctx context.Context, portal string, key streams.Key) 
 // is on disk. [ErrConflict] says that there is another by now. After any other error r may or
 // may not be stored.
 func (rs *Receipts) Put(ctx context.Context, r Receipt) (Receipt, error) {
-	return put(ctx, rs.writes, r)
+	return rs.put(ctx, r, false)
 }
 
-// Intend is Put for a receipt that has to be there before the portal is sent anything.
+// Intend is Put for a receipt that has to be there before the portal is sent anything: what says
+// how sending went does not keep it waiting.
 func (rs *Receipts) Intend(ctx context.Context, r Receipt) (Receipt, error) {
-	return put(ctx, rs.intents, r)
+	return rs.put(ctx, r, true)
 }
 
-func put(ctx context.Context, writes *group[Receipt, uint64], r Receipt) (Receipt, error) {
+func (rs *Receipts) put(ctx context.Context, r Receipt, urgent bool) (Receipt, error) {
 	if len(r.LastError) > maxLastError {
 		r.LastError = strings.ToValidUTF8(r.LastError[:maxLastError], "") + "…"
 	}
-	seq, err := writes.ask(ctx, r)
+	seq, err := rs.writes.ask(ctx, r, urgent)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("store receipt of portal %q for %s: %w", r.Portal, r.Key, err)
 	}
