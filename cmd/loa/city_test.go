@@ -81,6 +81,18 @@ func newCity(t *testing.T, partners ...*partner) *city {
 	return c
 }
 
+// media puts more into the configuration's section of that name.
+func (c *city) media(more string) {
+	c.t.Helper()
+	config, err := os.ReadFile(c.config)
+	if err == nil {
+		err = os.WriteFile(c.config, []byte(strings.Replace(string(config), "media: {", "media: {"+more+", ", 1)), 0o600)
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
 // serve starts loa, with further arguments if there are any.
 func (c *city) serve(more ...string) {
 	c.t.Helper()

@@ -31,8 +31,12 @@ func story(rng *rand.Rand, n int, pictures string) []events.Event {
 	i := 0
 	for a := range sample.Many(n) {
 		i++
-		if i%25 == 7 {
-			a.Images = []events.Image{{URL: fmt.Sprintf("%s/photo/%d.jpg", pictures, i), Role: events.RoleLead, Alt: "Ảnh " + a.Title}}
+		if i%12 == 7 {
+			photo := i
+			if i%24 == 7 { // which others show too
+				photo = i % 5
+			}
+			a.Images = []events.Image{{URL: fmt.Sprintf("%s/photo/%d.jpg", pictures, photo), Role: events.RoleLead, Alt: "Ảnh " + a.Title}}
 		}
 		if rng.IntN(6) == 0 {
 			a.Urgency = 2
@@ -40,7 +44,7 @@ func story(rng *rand.Rand, n int, pictures string) []events.Event {
 		title := a.Title
 		for a.Version = 1; a.Version <= int64(1+rng.IntN(3)); a.Version++ {
 			at := a.Published.Add(time.Duration(a.Version) * time.Hour)
-			withdrawal := events.Withdrawal{Site: a.Site, ID: a.ID, Version: a.Version, Reason: "Đăng nhầm.", Status: events.WithdrawnGone, WithdrawnAt: at}
+			withdrawal := events.Withdrawal{Site: a.Site, ID: a.ID, Version: a.Version, Reason: "Đăng nhầm.", Status: events.WithdrawnGone, WithdrawnAt: at, Erase: i%3 > 0}
 			if a.Version > 1 {
 				a.Title, a.Updated = fmt.Sprintf("%s (bản %d)", title, a.Version), &at
 				switch rng.IntN(8) {

@@ -19,13 +19,7 @@ import (
 func TestErasedPicturesAreGone(t *testing.T) {
 	t.Parallel()
 	c := newCity(t)
-	config, err := os.ReadFile(c.config)
-	if err == nil {
-		err = os.WriteFile(c.config, []byte(strings.Replace(string(config), "media: {", "media: {erase_after: 2s, ", 1)), 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	c.media("erase_after: 2s")
 	for i, name := range []string{"mot.jpg", "hai.jpg"} {
 		if err := os.WriteFile(filepath.Join(c.dir, name), sample.Photo(uint64(i+70), 640, 400), 0o600); err != nil {
 			t.Fatal(err)
@@ -107,12 +101,7 @@ func TestErasedPicturesAreGone(t *testing.T) {
 	c.loa.terminate(t, grace)
 
 	// Other widths take effect on what is stored by a rebuild.
-	if config, err = os.ReadFile(c.config); err == nil {
-		err = os.WriteFile(c.config, []byte(strings.Replace(string(config), "media: {", "media: {widths: [160], ", 1)), 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	c.media("widths: [160]")
 	c.serve()
 	c.runLines(
 		line{"media rebuild --data {data} --jobs 0", 1, []string{"expected 1 to"}},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ func TestEverythingSurvivesKills(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 
 	c := newCity(t, sixPartners()...)
+	c.media("erase_after: 1s") // while everything goes on
 	c.serve()
 	said := newLedger()
 	events := story(rng, articles, c.pictures)
@@ -77,6 +79,11 @@ func TestEverythingSurvivesKills(t *testing.T) {
 	}
 	c.logAgrees(s, want)
 	c.noDeadLetters(s)
+	erased := 0
+	for _, tr := range c.printed {
+		erased += strings.Count(tr.String(), "picture erased")
+	}
+	t.Logf("%d pictures were erased meanwhile", erased)
 	c.feedsAgree(want)
 	c.portalsAgree(want)
 	s.close()

@@ -281,6 +281,11 @@ func consumer(ctx context.Context, js jetstream.JetStream, stream string, cfg je
 	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return nil, fmt.Errorf("look up consumer %s of %s: %w", cfg.Durable, stream, err)
 	}
+	if err == nil && c.CachedInfo().Config.MemoryStorage != cfg.MemoryStorage { // an earlier version's, which cannot be changed
+		if err := js.DeleteConsumer(ctx, stream, cfg.Durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return nil, fmt.Errorf("replace consumer %s of %s: %w", cfg.Durable, stream, err)
+		}
+	}
 	c, err = js.CreateOrUpdateConsumer(ctx, stream, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("set up consumer %s of %s: %w", cfg.Durable, stream, err)

@@ -419,3 +419,28 @@ func TestReceiptsDoNotAge(t *testing.T) {
 		t.Errorf("receipts are dropped after %s, %d bytes, %d messages; expected no limit", c.MaxAge, c.MaxBytes, c.MaxMsgs)
 	}
 }
+
+func TestConsumersOfAnEarlierVersionAreReplaced(t *testing.T) {
+	t.Parallel()
+	js := loatest.NATS(t)
+	open := func() jetstream.ConsumerConfig {
+		t.Helper()
+		c, err := streams.FlagConsumer(t.Context(), js, "feed", streams.Normal, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.CachedInfo().Config
+	}
+	now := open()
+	old := now
+	old.MemoryStorage = !now.MemoryStorage
+	if err := js.DeleteConsumer(t.Context(), streams.Flags, old.Durable); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateConsumer(t.Context(), streams.Flags, old); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(); got.MemoryStorage != now.MemoryStorage {
+		t.Errorf("memory storage %t", got.MemoryStorage)
+	}
+}
