@@ -2,16 +2,23 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/sample"
+	"github.com/loa-syndication/loa/internal/streams"
 )
 
 // A picture of a withdrawn article is erased after its time of grace, over a kill -9 in between;
@@ -109,5 +116,114 @@ func TestErasedPicturesAreGone(t *testing.T) {
 		line{"media rebuild --data {data} --json", 0, []string{`{"articles":2,"changed":0,"failed":[]}`}},
 		line{"article show --data {data} phuong-cau-go/tin-1", 0, []string{"version 3.1, live", "2 renditions"}},
 	)
+	c.loa.terminate(t, grace)
+}
+
+// putOff counts the pictures that are due, and of which a use is noted by an article that does not
+// show them.
+func putOff(t *testing.T, s *session) (n uint64) {
+	t.Helper()
+	uses, err := streams.OpenUses(t.Context(), s.js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := map[string]bool{}
+	for use, err := range uses.Of(t.Context(), "*") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := s.log.Latest(t.Context(), use.Article)
+		if err == nil && slices.Contains(a.Pictures(), use.Picture) {
+			continue
+		}
+		left[use.Picture] = true
+	}
+	return uint64(len(left))
+}
+
+// Articles take and drop the same few pictures while Loa is killed again and again: in the end,
+// every picture that an article shows is there.
+func TestErasingNeverTakesWhatIsUsed(t *testing.T) {
+	t.Parallel()
+	const articles, photos, changes, kills = 8, 5, 240, 4
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	c := newCity(t)
+	c.media("erase_after: 1s")
+	c.serve()
+	cms := events.NewPublisher(c.cms())
+	versions := map[string]int64{}
+	for n := range changes {
+		id := fmt.Sprintf("tin-%d", rng.IntN(articles))
+		versions[id]++
+		at := sample.Base.Add(time.Duration(n) * time.Second)
+		ev := events.NewWithdrawn(source, events.Withdrawal{Site: sample.CauGo, ID: id, Version: versions[id], Reason: "Nhầm.",
+			Status: events.WithdrawnGone, WithdrawnAt: at, Erase: true})
+		if rng.IntN(2) == 0 {
+			a := events.Article{Site: sample.CauGo, ID: id, Version: versions[id], URL: "https://caugo.anhoa.example/" + id,
+				Title: "Tin", Body: "<p>Nội dung.</p>", Published: at}
+			for range rng.IntN(3) {
+				a.Images = append(a.Images, events.Image{URL: fmt.Sprintf("%s/photo/%d.jpg", c.pictures, 900+rng.IntN(photos)), Role: events.RoleInline})
+			}
+			ev = events.NewPublished(source, a)
+		}
+		if _, err := cms.Publish(t.Context(), ev); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(rng.IntN(100)) * time.Millisecond)
+		if n%(changes/(kills+1)) == changes/(kills+1)-1 && n < changes-1 {
+			c.loa.Kill()
+			c.serve()
+		}
+	}
+	s := c.session()
+	c.level(s)
+	c.noDeadLetters(s)
+	shown := 0
+	check := func() {
+		t.Helper()
+		for a, err := range s.log.Walk(t.Context(), "*", 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a.Number != versions[a.ID] {
+				t.Errorf("%s is version %s, not %d", a.ID, a.Version, versions[a.ID])
+			}
+			for _, img := range a.Images {
+				for _, r := range append(img.Renditions, img.Original) {
+					shown++
+					if _, err := fetch(t.Context(), article.ResolveMedia(r.URL, c.gateway)); err != nil {
+						t.Errorf("%s shows a picture that is not there: %v", a.ID, err)
+					}
+				}
+			}
+		}
+	}
+	check()
+	// Nor does what is still due take any. What a kill left noted as used is put off for an hour.
+	loatest.Eventually(t, "all that is due has been looked at", func() bool {
+		stream, err := s.js.Stream(t.Context(), streams.Schedules)
+		if err != nil {
+			return false
+		}
+		scheduled, err := stream.Info(t.Context(), jetstream.WithSubjectFilter("schedule.>"))
+		if err != nil || len(scheduled.State.Subjects) > 0 {
+			return false
+		}
+		due, err := s.js.Consumer(t.Context(), streams.Schedules, "due-erasures")
+		return err == nil && due.CachedInfo().NumPending+uint64(due.CachedInfo().NumAckPending) <= putOff(t, s)
+	})
+	t.Logf("%d pictures are put off", putOff(t, s))
+	check()
+	erased := 0
+	for _, tr := range c.printed {
+		erased += strings.Count(tr.String(), "picture erased")
+	}
+	t.Logf("%d files are shown, %d times a picture was erased", shown, erased)
+	if erased == 0 {
+		t.Error("no picture was ever erased")
+	}
+	s.close()
 	c.loa.terminate(t, grace)
 }

@@ -15,7 +15,7 @@ import (
 
 // apply makes an event the article's newest version, unless the article has got there already.
 func (in *Intake) apply(ctx context.Context, key streams.Key, ev events.Event) (outcomeKind, error) {
-	for {
+	for erased := false; ; {
 		cur, err := in.current(ctx, key)
 		if err != nil {
 			return "", err
@@ -32,7 +32,12 @@ func (in *Intake) apply(ctx context.Context, key streams.Key, ev events.Event) (
 		if err != nil {
 			return "", err
 		}
-		if err := in.use(ctx, key, cur.Article, next); err != nil {
+		err = in.use(ctx, key, cur.Article, next)
+		if errors.Is(err, streams.ErrErased) && !erased {
+			erased = true
+			continue // as a rule it lives by now, and is stored anew
+		}
+		if err != nil {
 			return "", err
 		}
 		seq, err := in.log.Put(ctx, next, cur.Seq)
