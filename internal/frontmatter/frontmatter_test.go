@@ -40,6 +40,7 @@ rights:
 images:
   - file: anh/tram.jpg
     alt: Trạm y tế
+    focal: {x: 0.5, y: 1}
   - file: logo.png
     content_id: huy-hieu
   - url: https://caugo.anhoa.example/anh/so.jpg
@@ -70,6 +71,9 @@ func TestFrontMatterBecomesTheArticle(t *testing.T) {
 	roles := []string{a.Images[0].Role, a.Images[1].Role, a.Images[2].Role}
 	if strings.Join(roles, " ") != "inline inline lead" {
 		t.Errorf("roles %q: what the body shows is inline, the first of the others leads", roles)
+	}
+	if f := a.Images[0].Focal; f == nil || *f != (events.Focal{X: 0.5, Y: 1}) || a.Images[1].Focal != nil {
+		t.Errorf("focal point %v, %v", f, a.Images[1].Focal)
 	}
 	if !strings.HasSuffix(a.Body, "hết &amp; thôi.\n") {
 		t.Errorf("body changed: %q", a.Body)

@@ -25,11 +25,13 @@ type image struct {
 	Alt       string `yaml:"alt"`
 	Caption   string `yaml:"caption"`
 	Credit    string `yaml:"credit"`
+
+	Focal *events.Focal `yaml:"focal"`
 }
 
 func (i image) event() events.Image {
 	return events.Image{URL: i.URL, ContentID: i.ContentID, Role: i.Role, Alt: i.Alt,
-		Caption: i.Caption, Credit: i.Credit}
+		Caption: i.Caption, Credit: i.Credit, Focal: i.Focal}
 }
 
 // source is what the body's src says where it shows the picture.
@@ -89,7 +91,7 @@ func decodeFront(front []byte) (events.Article, []image, *Error) {
 }
 
 // numberKeys are the keys whose values are numbers.
-var numberKeys = []string{"version", "urgency", "size", "latitude", "longitude"}
+var numberKeys = []string{"version", "urgency", "size", "latitude", "longitude", "x", "y"}
 
 // plainYAML makes text of what YAML takes for a number or a truth value where the contract
 // wants text: else the id 0042 would become 34. It refuses anchors, aliases, tags and merge
