@@ -114,7 +114,8 @@ func TestAStoredAttachmentIsTheEnclosure(t *testing.T) {
 		Title: "Quyết định", MediaType: "application/pdf", Size: 182_044}, Source: source, SHA256: strings.Repeat("a", 64)}
 	refused := article.Attachment{Attachment: events.Attachment{URL: "https://anhoa.example/refused.pdf"}, Refused: true}
 	bucket := article.Attachment{Attachment: events.Attachment{URL: "s3://kho/cho.pdf"}, Pending: true}
-	a.Attachments = []article.Attachment{refused, bucket, stored}
+	sound := article.Attachment{Attachment: events.Attachment{URL: "https://anhoa.example/phat-thanh.mp3", MediaType: "audio/mpeg"}}
+	a.Attachments = []article.Attachment{refused, bucket, stored, sound}
 	docs, _ := rendered(t, city(t, Settings{}), a.Site, []*article.Article{a})
 	for i, f := range formats {
 		format := f.name
@@ -132,6 +133,9 @@ func TestAStoredAttachmentIsTheEnclosure(t *testing.T) {
 		}
 		if i == formatRSS && !regexp.MustCompile(`<enclosure url="[^"]*`+url+`" length="182044" type="application/pdf"`).MatchString(doc) {
 			t.Errorf("RSS: another enclosure: %s", regexp.MustCompile(`<enclosure.*`).FindString(doc))
+		}
+		if i == formatRSS && !strings.Contains(doc, `type="audio/mpeg" medium="audio"`) {
+			t.Error("RSS: no sound")
 		}
 	}
 }

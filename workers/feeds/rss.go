@@ -117,8 +117,10 @@ func rssElement(e *entry) ([]byte, error) {
 	}
 	for _, m := range e.media {
 		kind := "document"
-		if m.picture {
+		if of, _, _ := strings.Cut(m.mediaType, "/"); m.picture {
 			kind = "image"
+		} else if of == "audio" || of == "video" {
+			kind = of
 		}
 		item.Media = append(item.Media, rssMedia{
 			URL: m.url, Type: m.mediaType, Medium: kind, FileSize: m.size, Width: m.width, Height: m.height,
