@@ -364,6 +364,39 @@ func TestBombsAreRefusedByTheirHeaders(t *testing.T) {
 	}
 }
 
+func TestLimitsAreTheCallers(t *testing.T) {
+	var g bytes.Buffer
+	frames := &gif.GIF{Delay: []int{1, 1, 1}}
+	for range frames.Delay {
+		frames.Image = append(frames.Image, image.NewPaletted(image.Rect(0, 0, 20, 20), color.Palette{red, green}))
+	}
+	if err := gif.EncodeAll(&g, frames); err != nil {
+		t.Fatal(err)
+	}
+	frame := webpFile(t, card(20, 20), nil)
+	big := pngHeader(2_000, 1_000, 16, pngRGBA)
+	for says, tc := range map[string]struct {
+		data   []byte
+		limits Limits
+	}{
+		"800 pixels, at most 799":                     {pngFile(t, card(40, 20)), Limits{Pixels: 799}},
+		"40 pixels a side, at most 39":                {jpegFile(t, card(40, 20)), Limits{Side: 39}},
+		"8 bytes a pixel to decode, at most 7":        {big, Limits{PixelBytes: 7}},
+		"bytes of memory to decode, at most 16777216": {big, Limits{Memory: 16 << 20}},
+		"3 frames, at most 2":                         {g.Bytes(), Limits{Frames: 2}},
+		"3 frames, at most 1":                         {animatedWebP(20, 20, make([]image.Point, 3), frame, frame, frame), Limits{Frames: 1}},
+	} {
+		_, err := Open(tc.data, tc.limits)
+		wantRefused(t, err, says)
+	}
+	p, err := Open(flatJPEG(mSOF2, 3000, 3000, 1, maxScans), Limits{Time: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.Render(t.Context(), DefaultForms())
+	wantRefused(t, err, "decoding takes more than 1ms")
+}
+
 // webpBomb says it is small, but holds a great frame.
 func webpBomb(t *testing.T) []byte {
 	data := webpFile(t, card(64, 64), func(o *webp.EncoderOptions) { o.ICC = profile("RGB ", "x", 200) })
@@ -398,46 +431,4 @@ func TestPixelOutsideThePaletteIsRefused(t *testing.T) {
 	img := image.NewPaletted(image.Rect(0, 0, 2, 2), color.Palette{red})
 	img.Pix[3] = 1
 	wantRefused(t, checkPalette(img), "palette")
-}
-
-func FuzzOpen(f *testing.F) {
-	src := card(9, 7)
-	f.Add(jpegFile(f, src))
-	f.Add(into(jpegFile(f, src), segment(mAPP1, exifPrefix+string(secretEXIF(6))), segment(mAPP2, iccPrefix+"\x01\x01abc")))
-	f.Add(flatJPEG(mSOF2, 9, 7, 3, 2))
-	f.Add(flatJPEG(mSOF0, 9, 7, 4, 1))
-	f.Add(pngFile(f, src))
-	f.Add(webpFile(f, src, nil))
-	f.Add(webpFile(f, src, func(o *webp.EncoderOptions) { o.Lossless, o.EXIF = true, secretEXIF(3) }))
-	var g bytes.Buffer
-	if err := gif.Encode(&g, src, &gif.Options{NumColors: 4}); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(g.Bytes())
-	f.Fuzz(func(t *testing.T, data []byte) {
-		p, err := Open(data, Limits{Pixels: 1 << 12, Memory: 4 << 20})
-		if err != nil {
-			if r := (*RefusedError)(nil); !errors.As(err, &r) {
-				t.Fatalf("%T: %v", err, err)
-			}
-			return
-		}
-		again, err := Open(p.Original, Limits{})
-		if err != nil {
-			t.Fatalf("the cleaned file is refused: %v", err)
-		}
-		if !bytes.Equal(again.Original, p.Original) || again.Width != p.Width || again.Height != p.Height {
-			t.Fatal("cleaning a clean file changes it")
-		}
-		out, err := p.Render(t.Context(), forms(16))
-		if err != nil {
-			if r := (*RefusedError)(nil); !errors.As(err, &r) {
-				t.Fatalf("%T: %v", err, err)
-			}
-			return
-		}
-		for _, r := range out.Renditions {
-			decodeRendition(t, r)
-		}
-	})
 }
