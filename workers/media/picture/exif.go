@@ -54,7 +54,8 @@ func (m *metadata) readEXIF(b []byte) {
 		kind, count := order.Uint16(e[2:]), uint64(order.Uint32(e[4:]))
 		switch tag := order.Uint16(e); {
 		case tag == tagOrientation && kind == typeShort && count == 1:
-			if o := int(order.Uint16(e[8:])); o >= 1 && o <= 8 {
+			// Editors have been seen to add a second Exif segment: the first counts, as in browsers.
+			if o := int(order.Uint16(e[8:])); o >= 1 && o <= 8 && m.orientation == 0 {
 				m.orientation = o
 			}
 		case (tag == tagArtist || tag == tagCopyright) && kind == typeASCII:

@@ -281,6 +281,13 @@ func TestOrientationIsApplied(t *testing.T) {
 	}
 }
 
+func TestTheFirstOrientationCounts(t *testing.T) {
+	exif := func(o uint16) []byte { return segment(mAPP1, exifPrefix+string(secretEXIF(o))) }
+	if p := open(t, into(jpegFile(t, card(40, 20)), exif(6), exif(1))); p.Width != 20 || p.Height != 40 {
+		t.Errorf("%d x %d; want 20 x 40", p.Width, p.Height)
+	}
+}
+
 func TestWhatIsNoPictureIsRefusedByName(t *testing.T) {
 	for name, data := range map[string]string{
 		"empty":     "",
