@@ -193,6 +193,46 @@ func TestRightsFromPressMetadata(t *testing.T) {
 	wantRights(t, "original", p.Original, 0)
 }
 
+func TestCreditIsKept(t *testing.T) {
+	const credit = "Ảnh: Trần Bình/TTXVN"
+	xmp := func(inner, attr string) string {
+		return `<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description` +
+			` xmlns:photoshop="` + nsPhotoshop + `" xmlns:dc="` + nsDC + `" xmlns:exif="http://ns.adobe.com/exif/1.0/" exif:GPSLatitude="SECRET"` +
+			attr + `>` + inner + `</rdf:Description></rdf:RDF></x:xmpmeta>`
+	}
+	asElement := xmp(`<photoshop:Credit>`+credit+`</photoshop:Credit><dc:creator><rdf:Seq><rdf:li>`+artist+
+		`</rdf:li></rdf:Seq></dc:creator><dc:rights><rdf:Alt><rdf:li xml:lang="x-default">`+copyright+`</rdf:li></rdf:Alt></dc:rights>`, "")
+	asAttribute := xmp("", ` photoshop:Credit="`+credit+`"`)
+	iim := "\x1c\x02\x6e\x00" + string(rune(len(credit))) + credit
+	img := card(40, 30)
+	j, p := jpegFile(t, img), pngFile(t, img)
+	for name, data := range map[string][]byte{
+		"JPEG, element":   into(j, segment(mAPP1, xmpPrefix+asElement)),
+		"JPEG, attribute": into(j, segment(mAPP1, xmpPrefix+asAttribute)),
+		"JPEG, IPTC":      into(j, segment(mAPP13, photoshopPrefix+"8BIM\x04\x04\x00\x00\x00\x00\x00"+string(rune(len(iim)))+iim)),
+		"PNG":             slices.Concat(appendPNGChunk(p[:33:33], "iTXt", []byte(xmpKeyword+"\x00\x00\x00\x00\x00"+asElement)), p[33:]),
+		"WebP":            webpFile(t, img, func(o *webp.EncoderOptions) { o.XMP = []byte(asAttribute) }),
+	} {
+		opened := open(t, data)
+		if strings.Contains(string(opened.Original), "SECRET") {
+			t.Errorf("%s: the original keeps more", name)
+		}
+		files := map[string][]byte{"original": opened.Original}
+		for _, r := range render(t, opened) {
+			files[string(r.Format)] = r.Data
+		}
+		for kind, file := range files {
+			m := open(t, file).file.meta
+			if m.credit != credit {
+				t.Errorf("%s, %s: credit %q", name, kind, m.credit)
+			}
+			if bytes.Contains(data, []byte("<dc:rights>")) && (m.artist != artist || m.copyright != copyright) {
+				t.Errorf("%s, %s: artist %q, copyright %q", name, kind, m.artist, m.copyright)
+			}
+		}
+	}
+}
+
 func TestRightsFromPNGText(t *testing.T) {
 	data := pngFile(t, card(20, 20))
 	head, tail := data[:33:33], data[33:]

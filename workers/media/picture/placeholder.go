@@ -12,7 +12,8 @@ import (
 type Placeholder struct {
 	// Thumbhash is about 25 bytes (https://evanw.github.io/thumbhash/).
 	Thumbhash []byte
-	// Colour is the dominant one, as "#rrggbb".
+	// Colour is the dominant one, as "#rrggbb" in the picture's own colour space: of a wide-gamut
+	// picture it is a little duller than the picture.
 	Colour string
 }
 
