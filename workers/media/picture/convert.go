@@ -27,6 +27,8 @@ const (
 	converterQuality = 92
 	// converterWait is how long after its killing a process's end is waited for.
 	converterWait = 2 * time.Second
+	// abandoned is the age of a directory whose process was killed: none works that long.
+	abandoned = time.Hour
 	// maxComplaint is how much of what the process says of a failure is told, in bytes.
 	maxComplaint = 300
 )
@@ -57,7 +59,23 @@ func FindConverter(name string) *Converter {
 	if program, err = filepath.Abs(program); err != nil {
 		return nil
 	}
-	return &Converter{program: program, dir: os.TempDir()}
+	c := &Converter{program: program, dir: os.TempDir()}
+	c.sweep()
+	return c
+}
+
+// workplace begins the names of the directories in which pictures are converted.
+const workplace = "loa-picture-"
+
+// sweep removes what was left behind when this process, or one like it, was killed. What it may
+// not remove is somebody else's.
+func (c *Converter) sweep() {
+	dirs, _ := filepath.Glob(filepath.Join(c.dir, workplace+"*")) // the pattern is right
+	for _, dir := range dirs {
+		if info, err := os.Lstat(dir); err == nil && info.IsDir() && time.Since(info.ModTime()) > abandoned {
+			_ = os.RemoveAll(dir)
+		}
+	}
 }
 
 // JPEG makes a JPEG of data, with its colour profile and Exif, upright. What cannot be
@@ -74,7 +92,7 @@ func (c *Converter) JPEG(parent context.Context, data []byte, limits Limits) ([]
 	if err := f.check(limits); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(c.dir, "loa-picture-")
+	dir, err := os.MkdirTemp(c.dir, workplace)
 	if err != nil {
 		return nil, fmt.Errorf("convert %s: %w", what, err)
 	}
@@ -118,7 +136,9 @@ func (c *Converter) run(ctx context.Context, dir string, limits Limits) (complai
 			"-o", fmt.Sprintf("out.jpg[Q=%d]", converterQuality), "in")
 		cmd.Dir = dir
 		cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + dir, "TMPDIR=" + dir,
-			"VIPS_CONCURRENCY=1", "VIPS_BLOCK_UNTRUSTED=1", "G_MESSAGES_DEBUG="}
+			"VIPS_CONCURRENCY=1", "VIPS_BLOCK_UNTRUSTED=1",
+			"VIPS_NOVECTOR=1", // no code is made while it runs: hardened systems forbid that
+			"G_MESSAGES_DEBUG="}
 		said := &bytes.Buffer{}
 		cmd.Stderr = &clipped{said}
 		cmd.SysProcAttr = processAlone(apart)

@@ -137,3 +137,34 @@ func TestConverterIsHeldByItsLimits(t *testing.T) {
 		}
 	}
 }
+
+func TestConverterIsAloneWhereTheSystemLetsIt(t *testing.T) {
+	probe := exec.Command("/bin/true")
+	probe.SysProcAttr = processAlone(true)
+	if err := probe.Run(); err != nil {
+		t.Skipf("the system does not let it: %v", err)
+	}
+	_, err := script(t, "echo process $$ >&2; exit 1").JPEG(t.Context(), testFile(t, "card.heic"), Limits{})
+	wantRefused(t, err, "process 1")
+}
+
+func TestConverterSweepsWhatWasLeftBehind(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	old, busy := filepath.Join(os.TempDir(), workplace+"1"), filepath.Join(os.TempDir(), workplace+"2")
+	for _, dir := range []string{old, busy} {
+		if err := os.MkdirAll(filepath.Join(dir, "x"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	then := time.Now().Add(-2 * abandoned)
+	if err := os.Chtimes(old, then, then); err != nil {
+		t.Fatal(err)
+	}
+	FindConverter("/bin/true")
+	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the old one is there: %v", err)
+	}
+	if _, err := os.Stat(busy); err != nil {
+		t.Error(err)
+	}
+}
