@@ -176,6 +176,58 @@ func TestAfterTheLastAttemptAPictureIsSetAside(t *testing.T) {
 	b.noLetters()
 }
 
+const timetable = "https://an-khanh.example.vn/tep/lich.pdf"
+
+func withAttachment(a *events.Article) {
+	a.Attachments = []events.Attachment{{URL: timetable, Title: "Lịch", MediaType: "application/pdf", Size: 9}}
+}
+
+func TestAttachmentsAreStored(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	b.take(snapshot("tin-1", 1, withAttachment))
+	a := b.article("tin-1")
+	if len(a.Attachments) != 1 || a.Attachments[0].URL != media(timetable)+"/file.pdf" || a.Attachments[0].Source != timetable || a.Attachments[0].Title != "Lịch" {
+		t.Errorf("attachments %+v", a.Attachments)
+	}
+	if sum := media(timetable)[len("loa-media:media/"):]; !slices.Equal(a.Pictures(), []string{sum}) {
+		t.Errorf("in use: %v, want %s", a.Pictures(), sum)
+	}
+	b.storeEqualsLog()
+}
+
+// It is linked where it is until then.
+func TestAnAttachmentThatMissesTheDeadlineComesInARevision(t *testing.T) {
+	t.Parallel()
+	b := start(t, hasty(50*time.Millisecond, 50*time.Millisecond, time.Hour))
+	b.pictures.set(timetable, hanging, failing(errors.New("connection refused")), there)
+	b.publish(snapshot("tin-1", 1, withAttachment))
+	first := b.becomes("tin-1", "1")
+	if at := first.Attachments[0]; at.URL != timetable || !at.Pending || !at.Offered() || at.Fault != "not there within 100ms" {
+		t.Errorf("at first: %+v", at)
+	}
+	a := b.becomes("tin-1", "1.1")
+	if at := a.Attachments[0]; at.SHA256 == "" || at.Pending || at.Fault != "" {
+		t.Errorf("then: %+v", at)
+	}
+	if a.Body != first.Body {
+		t.Errorf("body %s", a.Body)
+	}
+	b.settled()
+	b.noLetters()
+}
+
+func TestAnAttachmentThatIsNotStoredIsLinkedWhereItIs(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	b.pictures.set(timetable, failing(errNoPicture))
+	b.take(snapshot("tin-1", 1, withAttachment))
+	if at := b.article("tin-1").Attachments[0]; at.URL != timetable || at.Pending || at.Fault != errNoPicture.Error() || !at.Offered() {
+		t.Errorf("attachment %+v", at)
+	}
+	b.noLetters()
+}
+
 func TestALateAttemptLeavesANewerVersionAlone(t *testing.T) {
 	t.Parallel()
 	b := start(t, hasty(300*time.Millisecond))
