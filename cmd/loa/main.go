@@ -61,10 +61,13 @@ type commands struct {
 		Example configExampleCmd `cmd:"" help:"Print a commented configuration to start from."`
 	} `cmd:"" help:"The configuration file."`
 	Bench struct {
-		Push   benchPushCmd   `cmd:"" help:"Pushes to 601 portals, beside a bare loop of signed POSTs."`
-		Feeds  benchFeedsCmd  `cmd:"" help:"Changes into feeds, with a small log and a large one."`
-		Intake benchIntakeCmd `cmd:"" help:"Events into the log, beside bare writes of the same bytes."`
-		Sink   benchSinkCmd   `cmd:"" hidden:""`
+		Push     benchPushCmd     `cmd:"" help:"Pushes to 601 portals, beside a bare loop of signed POSTs."`
+		Feeds    benchFeedsCmd    `cmd:"" help:"Changes into feeds, with a small log and a large one."`
+		Intake   benchIntakeCmd   `cmd:"" help:"Events into the log, beside bare writes of the same bytes."`
+		Media    benchMediaCmd    `cmd:"" help:"Pictures into object storage, beside vipsthumbnail."`
+		Sink     benchSinkCmd     `cmd:"" hidden:""`
+		Render   benchRenderCmd   `cmd:"" hidden:""`
+		Pictures benchPicturesCmd `cmd:"" hidden:""`
 	} `cmd:"" help:"Measure this machine, beside floors measured in the same run."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
