@@ -122,6 +122,12 @@ func TestExamplesOfTheAsyncAPIAreValid(t *testing.T) {
 				if err := compiler(t).MustCompile(schemaBase + events.DigestSchema).Validate(jsonOf(t, doc)); err != nil {
 					t.Errorf("%s: %v", name, err)
 				}
+			case "manifest", "holdings":
+				schema := map[string]string{"manifest": events.ManifestSchema, "holdings": events.HoldingsSchema}[name]
+				doc, _ := follow(example, "/payload")
+				if err := compiler(t).MustCompile(schemaBase + schema).Validate(jsonOf(t, doc)); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
 			case "bulletin":
 				if _, err := events.ParseBulletin(payload); err != nil {
 					t.Errorf("%s: %v", name, err)

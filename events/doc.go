@@ -16,5 +16,7 @@
 //		return store.KeepIfNewer(b.Data)
 //	}))
 //
+// One that can tell what it holds uses [ComparingHandler], and has what differs found and mended.
+//
 // The same contract for other languages: the JSON Schemas of [Schemas], and asyncapi.yaml.
 package events

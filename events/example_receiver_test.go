@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
@@ -148,6 +149,36 @@ func ExampleHandlerFor() {
 	// 204
 }
 
+// A portal that tells what it holds when Loa compares.
+func ExampleComparingHandler() {
+	secret := events.NewSecret()
+	verifier, err := events.NewVerifier(secret)
+	if err != nil {
+		log.Fatal(err)
+	}
+	held := bulletin(3, events.StatusLive, "Lịch tiêm chủng tháng 12").Data
+	receive := func(_ context.Context, b events.Bulletin) error {
+		if held.Newer(b.Data) { // the same version with other content takes the place of what is held
+			return nil
+		}
+		held = b.Data
+		return nil
+	}
+	list := func(_ context.Context, after, upTo string, most int) ([]events.ManifestEntry, error) {
+		// SELECT … WHERE guid > after AND guid <= upTo ORDER BY guid LIMIT most
+		return []events.ManifestEntry{held.Entry()}, nil
+	}
+	portal := httptest.NewServer(events.ComparingHandler(verifier, func(_ string, body []byte) ([]events.Bulletin, error) {
+		return events.ParseBulletins(body)
+	}, receive, list))
+	defer portal.Close()
+
+	page := events.ManifestPage{Page: 1, Entries: []events.ManifestEntry{bulletin(3, events.StatusLive, "Lịch tiêm chủng tháng 12").Data.Entry()}}
+	answer, err := events.ParseHoldings(ask(portal.URL, secret, events.Manifest{Type: events.BulletinManifest, Timestamp: time.Now(), Data: page}), page)
+	fmt.Println(len(answer.Holds), answer.Holds[0] == page.Entries[0], err)
+	// Output: 1 true <nil>
+}
+
 // Signing is Loa's side; a portal's tests may want it.
 func ExampleSign() {
 	signature, err := events.Sign("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -169,6 +200,17 @@ func bulletin(version int64, status, title string) events.Bulletin {
 
 // push does what Loa does.
 func push(url, secret string, version int64, b any) int {
+	status, _ := post(url, secret, version, b)
+	return status
+}
+
+// ask does it, and gives what was answered.
+func ask(url, secret string, m events.Manifest) []byte {
+	_, answer := post(url, secret, 0, m)
+	return answer
+}
+
+func post(url, secret string, version int64, b any) (status int, answer []byte) {
 	body, err := json.Marshal(b)
 	if err != nil {
 		log.Fatal(err)
@@ -190,6 +232,9 @@ func push(url, secret string, version int64, b any) int {
 	if err != nil {
 		log.Fatal(err)
 	}
-	res.Body.Close()
-	return res.StatusCode
+	defer res.Body.Close()
+	if answer, err = io.ReadAll(res.Body); err != nil {
+		log.Fatal(err)
+	}
+	return res.StatusCode, answer
 }

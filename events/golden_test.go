@@ -94,6 +94,8 @@ func TestGoldenBulletinsAreReadAsTheContractSays(t *testing.T) {
 			schema = events.NinjsSchema
 		case name == "digest":
 			schema = events.DigestSchema
+		case name == "manifest":
+			schema = events.ManifestSchema
 		}
 		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(body))
 		if err != nil {
@@ -107,10 +109,40 @@ func TestGoldenBulletinsAreReadAsTheContractSays(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 		for _, b := range bulletins {
+			if b.Type == events.BulletinManifest {
+				answeredAsTheContractSays(t, body)
+				continue
+			}
 			withdrawn := name == "withdrawal" || name == "expiry" || name == "ninjs-withdrawal" || b.Data.Version == 4
 			if b.Type != events.BulletinPing && (b.Type == events.BulletinWithdrawn) != withdrawn {
 				t.Errorf("%s: type %s", file, b.Type)
 			}
+		}
+	}
+}
+
+// answeredAsTheContractSays reads the golden answers to the golden manifest.
+func answeredAsTheContractSays(t *testing.T, body []byte) {
+	t.Helper()
+	m, err := events.ParseManifest(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"manifest-answer.json", "manifest-answer-compared.json"} {
+		answer, err := os.ReadFile(filepath.Join("testdata", "bulletins", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(answer))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := compiler(t).MustCompile(schemaBase + events.HoldingsSchema).Validate(doc); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		h, err := events.ParseHoldings(answer, m.Data)
+		if err != nil || len(h.Holds) != 1 || h.Holds[0].Version != 2 || h.Compared != (len(h.Missing) == 1) {
+			t.Errorf("%s: %+v, %v", name, h, err)
 		}
 	}
 }

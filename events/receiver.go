@@ -84,41 +84,54 @@ func ParseBulletins(body []byte) ([]Bulletin, error) {
 // HandlerFor is [Handler] for a portal that has chosen another format: parse reads a body of the
 // given Content-Type, whose signature is good.
 func HandlerFor(v *Verifier, parse func(contentType string, body []byte) ([]Bulletin, error), receive func(ctx context.Context, b Bulletin) error) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost {
-			w.Header().Set("Allow", http.MethodPost)
-			http.Error(w, "bulletins are sent by POST", http.StatusMethodNotAllowed)
+	return handler{v, parse, receive, nil}
+}
+
+type handler struct {
+	verifier *Verifier
+	parse    func(contentType string, body []byte) ([]Bulletin, error)
+	receive  func(ctx context.Context, b Bulletin) error
+	list     Lister // nil: manifests are of a type that is not known
+}
+
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		http.Error(w, "bulletins are sent by POST", http.StatusMethodNotAllowed)
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBulletinBytes))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		http.Error(w, fmt.Sprintf("a bulletin has at most %d bytes", MaxBulletinBytes), http.StatusRequestEntityTooLarge)
+		return
+	case err != nil:
+		http.Error(w, "the body could not be read", http.StatusBadRequest)
+		return
+	}
+	if err := h.verifier.Verify(r.Header, body); err != nil {
+		http.Error(w, err.Error(), http.StatusUnauthorized)
+		return
+	}
+	bulletins, err := h.parse(r.Header.Get("Content-Type"), body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if h.list != nil && len(bulletins) == 1 && bulletins[0].Type == BulletinManifest {
+		h.list.answer(w, r, body)
+		return
+	}
+	for i, b := range bulletins {
+		id := r.Header.Get(HeaderID)
+		if len(bulletins) > 1 {
+			id = fmt.Sprintf("%s.%d", id, i)
+		}
+		if err := h.receive(context.WithValue(r.Context(), deliveryKey{}, id), b); err != nil {
+			http.Error(w, "the bulletin could not be kept", http.StatusInternalServerError)
 			return
 		}
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBulletinBytes))
-		var tooLarge *http.MaxBytesError
-		switch {
-		case errors.As(err, &tooLarge):
-			http.Error(w, fmt.Sprintf("a bulletin has at most %d bytes", MaxBulletinBytes), http.StatusRequestEntityTooLarge)
-			return
-		case err != nil:
-			http.Error(w, "the body could not be read", http.StatusBadRequest)
-			return
-		}
-		if err := v.Verify(r.Header, body); err != nil {
-			http.Error(w, err.Error(), http.StatusUnauthorized)
-			return
-		}
-		bulletins, err := parse(r.Header.Get("Content-Type"), body)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		for i, b := range bulletins {
-			id := r.Header.Get(HeaderID)
-			if len(bulletins) > 1 {
-				id = fmt.Sprintf("%s.%d", id, i)
-			}
-			if err := receive(context.WithValue(r.Context(), deliveryKey{}, id), b); err != nil {
-				http.Error(w, "the bulletin could not be kept", http.StatusInternalServerError)
-				return
-			}
-		}
-		w.WriteHeader(http.StatusNoContent)
-	})
+	}
+	w.WriteHeader(http.StatusNoContent)
 }

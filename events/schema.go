@@ -34,6 +34,9 @@ const (
 	DigestSchema = "digest.v1.json"
 	// NinjsSchema describes a [NinjsBulletin]; its item only as "an object".
 	NinjsSchema = "ninjs.v1.json"
+	// ManifestSchema describes a [Manifest], and HoldingsSchema the answer to it.
+	ManifestSchema = "manifest.v1.json"
+	HoldingsSchema = "holdings.v1.json"
 )
 
 // Schemas are the contract's JSON Schemas (draft 2020-12), which refer to each other by file
@@ -57,7 +60,7 @@ var schemas = sync.OnceValue(func() map[string]*jsonschema.Schema {
 	c.AssertContent()
 	c.RegisterFormat(&jsonschema.Format{Name: "iri", Validate: onString(checkURL)})
 	c.RegisterFormat(&jsonschema.Format{Name: "date-time", Validate: onString(checkTime)})
-	names := []string{EventSchema, PublishedSchema, WithdrawnSchema, BulletinSchema, DigestSchema, NinjsSchema}
+	names := []string{EventSchema, PublishedSchema, WithdrawnSchema, BulletinSchema, DigestSchema, NinjsSchema, ManifestSchema, HoldingsSchema}
 	for _, name := range names {
 		data, err := fs.ReadFile(Schemas(), name)
 		if err != nil {

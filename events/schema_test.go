@@ -35,7 +35,7 @@ func compiler(t testing.TB) *jsonschema.Compiler {
 func schemaDocs(t testing.TB) map[string]any {
 	t.Helper()
 	files, err := fs.Glob(events.Schemas(), "*.json")
-	if err != nil || len(files) != 6 {
+	if err != nil || len(files) != 8 {
 		t.Fatal(files, err)
 	}
 	docs := make(map[string]any)

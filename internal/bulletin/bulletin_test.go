@@ -263,3 +263,26 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// What a portal is to hold does not depend on the form, but for the text that a summary lacks.
+func TestTheHashOfAContentIsTheSameInEveryForm(t *testing.T) {
+	for name, a := range map[string]*article.Article{"live": bulletintest.Live(), "corrected": bulletintest.Corrected(), "withdrawn": bulletintest.Withdrawn(), "expired": bulletintest.Expired()} {
+		full, err := bulletin.Entry(a, bulletintest.Site, bulletin.Full)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for form := range bulletin.Forms {
+			e, err := bulletin.Entry(a, bulletintest.Site, form)
+			if err != nil {
+				t.Fatal(err)
+			}
+			differs := form == bulletin.Summary && a.Live()
+			if (e.Hash != full.Hash) != differs {
+				t.Errorf("%s, %s: %+v, with the text %+v", name, form, e, full)
+			}
+			if e.Hash = full.Hash; e != full {
+				t.Errorf("%s, %s: %+v, expected %+v", name, form, e, full)
+			}
+		}
+	}
+}

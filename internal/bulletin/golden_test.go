@@ -61,7 +61,15 @@ func goldens(t *testing.T) map[string]golden {
 	for _, a := range []*article.Article{other, bulletintest.Withdrawn()} {
 		digest.Data.Articles = append(digest.Data.Articles, bulletin.New(a, bulletintest.Site.Name).Data)
 	}
-	for name, v := range map[string]any{"digest": digest, "ping": events.Bulletin{Type: events.BulletinPing, Timestamp: at}} {
+	manifest := events.Manifest{Type: events.BulletinManifest, Timestamp: at, Data: events.ManifestPage{Page: 1}}
+	for _, a := range []*article.Article{other, bulletintest.Corrected()} {
+		entry, err := bulletin.Entry(a, bulletintest.Site, bulletin.Summary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		manifest.Data.Entries = append(manifest.Data.Entries, entry)
+	}
+	for name, v := range map[string]any{"digest": digest, "manifest": manifest, "ping": events.Bulletin{Type: events.BulletinPing, Timestamp: at}} {
 		body, err := json.Marshal(v)
 		if err != nil {
 			t.Fatal(err)

@@ -6,9 +6,25 @@ import (
 	"mime"
 
 	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/atom"
 	"github.com/loa-syndication/loa/internal/ninjs"
+	"github.com/loa-syndication/loa/internal/site"
 )
+
+// Entry is the article's line in the manifest of a portal that is sent it in a form: what the
+// portal knows of it, read from the very document.
+func Entry(a *article.Article, of site.Site, f Form) (events.ManifestEntry, error) {
+	d, err := Render(a, of, f)
+	if err != nil {
+		return events.ManifestEntry{}, err
+	}
+	all, err := Parse(d.ContentType, d.Body)
+	if err != nil {
+		return events.ManifestEntry{}, fmt.Errorf("read what was made of article %s/%s, version %s: %w", a.Site, a.ID, a.Version, err)
+	}
+	return all[0].Data.Entry(), nil
+}
 
 // Parse reads a document in whatever form it is, for [events.HandlerFor].
 func Parse(contentType string, body []byte) ([]events.Bulletin, error) {

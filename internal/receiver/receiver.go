@@ -2,7 +2,7 @@
 // article, and shows them. `loa receive` runs it for trying a real set-up, the demo for its
 // districts, and tests for portals that fail in all the ways in which portals do.
 //
-//	POST /bulletins        what Loa pushes, in whatever format
+//	POST /bulletins        what Loa pushes, in whatever format; a manifest is answered with what is held
 //	GET  /                 a page of what is held, for people
 //	GET  /bulletins.json   the same for programs
 package receiver
@@ -36,6 +36,8 @@ type Options struct {
 	// Answer scripts faults, for tests: it is asked about every POST, n counting from 1. Nil,
 	// or a nil answer, is the right behaviour.
 	Answer func(n int, r *http.Request) *Fault
+	// NoManifests has it not know manifests, as receivers do that were written before there were any.
+	NoManifests bool
 }
 
 // What is held is bounded: with 4 KiB each, articles take 80 MB, and the bodies of those that come
@@ -92,7 +94,7 @@ func New(o Options) (*Receiver, error) {
 		r.bodies += len(h.Bulletin.Data.Body)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/bulletins", r.scripted(events.HandlerFor(v, bulletin.Parse, r.receive)))
+	mux.Handle("/bulletins", r.scripted(r.bulletins(v, o.NoManifests)))
 	mux.HandleFunc("GET /{$}", r.page)
 	mux.HandleFunc("GET /style.css", style)
 	mux.HandleFunc("GET /bulletins.json", r.list)
@@ -113,6 +115,28 @@ func (r *Receiver) Close() error {
 	return r.ledger.close()
 }
 
+func (r *Receiver) bulletins(v *events.Verifier, noManifests bool) http.Handler {
+	if noManifests {
+		return events.HandlerFor(v, bulletin.Parse, r.receive)
+	}
+	return events.ComparingHandler(v, bulletin.Parse, r.receive, r.between)
+}
+
+// between is a [events.Lister].
+func (r *Receiver) between(_ context.Context, after, upTo string, most int) ([]events.ManifestEntry, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	page := events.ManifestPage{After: after, UpTo: upTo}
+	var all []events.ManifestEntry
+	for guid, h := range r.held {
+		if page.Includes(guid) {
+			all = append(all, h.Bulletin.Data.Entry())
+		}
+	}
+	slices.SortFunc(all, func(a, b events.ManifestEntry) int { return cmp.Compare(a.GUID, b.GUID) })
+	return all[:min(len(all), most)], nil
+}
+
 // receive keeps a bulletin, unless the one held is as new. It returns once that is on disk.
 func (r *Receiver) receive(ctx context.Context, b events.Bulletin) error {
 	if b.Type != events.BulletinPublished && b.Type != events.BulletinWithdrawn {
@@ -128,11 +152,11 @@ func (r *Receiver) receive(ctx context.Context, b events.Bulletin) error {
 	r.counts.Received++
 	have, ok := r.held[b.Data.GUID]
 	switch {
-	case ok && (have.WebhookID == h.WebhookID || sameVersion(have.Bulletin.Data, b.Data)):
+	case ok && sameVersion(have.Bulletin.Data, b.Data) && have.Bulletin.Data.Hash() == b.Data.Hash() && have.Bulletin.Data.Status == b.Data.Status:
 		r.counts.Duplicates++
 		e.Msg("bulletin repeated")
 		return nil
-	case ok && !b.Data.Newer(have.Bulletin.Data):
+	case ok && have.Bulletin.Data.Newer(b.Data):
 		r.counts.Regressions++
 		e.Msg("bulletin older than the one held")
 		return nil
@@ -188,6 +212,19 @@ func (r *Receiver) Get(guid string) (Held, bool) {
 	defer r.mu.Unlock()
 	h, ok := r.held[guid]
 	return h, ok
+}
+
+// Edit changes what is held of an article behind Loa's back, or with nil removes it; for tests.
+func (r *Receiver) Edit(guid string, change func(*events.BulletinArticle)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.held[guid]
+	if change == nil {
+		delete(r.held, guid)
+		return
+	}
+	change(&h.Bulletin.Data)
+	r.held[guid] = h
 }
 
 // Counts gives the counts since the start.
