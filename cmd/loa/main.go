@@ -41,6 +41,7 @@ type commands struct {
 		Resume  portalsResumeCmd  `cmd:"" help:"Let a paused portal catch up."`
 		Replay  portalsReplayCmd  `cmd:"" help:"Send a portal again what it acknowledged since a time."`
 		Test    portalsTestCmd    `cmd:"" help:"Send a portal a signed ping, and tell what it answers."`
+		Verify  portalsVerifyCmd  `cmd:"" help:"Compare what a portal holds with what it is to hold, and send again what differs."`
 		Stats   portalsStatsCmd   `cmd:"" help:"Show what was delivered and what failed, and how quickly portals answer."`
 		Rotate  portalsRotateCmd  `cmd:"" help:"Give a portal a new secret; the old one signs as well for a while."`
 		Rm      portalsRmCmd      `cmd:"" help:"Remove a portal for good."`

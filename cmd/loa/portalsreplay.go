@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -143,31 +142,11 @@ func (c *portalsReplayCmd) replay(ctx context.Context, s *session, receipts *por
 		f[0].Class = streams.Normal // it is not new
 		flags = append(flags, f...)
 		if !c.DryRun {
-			group.Go(func() error { return forget(writing, receipts, r) })
+			group.Go(func() error { return receipts.Doubt(writing, r) })
 		}
 	}
 	if err := group.Wait(); err != nil || c.DryRun {
 		return len(flags), err
 	}
 	return len(flags), reconcile.Raise(ctx, s.js, flags)
-}
-
-// forget writes that the portal may hold what it holds.
-func forget(ctx context.Context, receipts *portal.Receipts, r portal.Receipt) error {
-	for {
-		if r.Holds == (article.Version{}) { // a worker has it in hand
-			return nil
-		}
-		if r.MayHold.Compare(r.Holds) < 0 {
-			r.MayHold = r.Holds
-		}
-		r.Holds, r.Status, r.Outcome = article.Version{}, "", ""
-		_, err := receipts.Put(ctx, r)
-		if !errors.Is(err, portal.ErrConflict) {
-			return err
-		}
-		if r, _, err = receipts.Latest(ctx, r.Portal, r.Key); err != nil {
-			return err
-		}
-	}
 }

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -12,17 +13,56 @@ import (
 	"github.com/loa-syndication/loa/internal/streams"
 )
 
+// Concerns reports whether the portal is to hold the article as it is now: because its filter
+// selects it, or because it holds or may hold some version of it.
+func (p Portal) Concerns(a *article.Article, r Receipt, tree *site.Tree) bool {
+	// It learns of every change of what it shows, also of one that its filter does not select.
+	return r.Touched() || a.Live() && p.Filter.Matches(a, tree)
+}
+
 // Due reports whether the portal has to be sent the article as it is now, by what its receipt
 // says that it holds.
 func (p Portal) Due(a *article.Article, r Receipt, tree *site.Tree) bool {
-	switch {
-	case r.Holds != (article.Version{}) && r.Holds.Compare(a.Version) >= 0:
+	if r.Holds != (article.Version{}) && r.Holds.Compare(a.Version) >= 0 {
 		return false
-	case r.Touched():
-		return true // it learns of every change of what it shows, also of one its filter does not select
-	default:
-		return a.Live() && p.Filter.Matches(a, tree)
 	}
+	return p.Concerns(a, r, tree)
+}
+
+// Doubt notes that the portal may hold what r says that it holds, no longer that it does: so it is
+// due to be sent the article again. It does nothing if another attempt came to an end since r was
+// read.
+func (rs *Receipts) Doubt(ctx context.Context, r Receipt) error {
+	return rs.doubt(ctx, r, func(*Receipt) {})
+}
+
+// Refute is Doubt where the portal was found to hold another version than r says, or none (zero),
+// or another content. It is sent the article under a new webhook-id.
+func (rs *Receipts) Refute(ctx context.Context, r Receipt, found article.Version) error {
+	return rs.doubt(ctx, r, func(r *Receipt) {
+		r.Again++
+		if r.MayHold.Compare(found) < 0 {
+			r.MayHold = found
+		}
+	})
+}
+
+func (rs *Receipts) doubt(ctx context.Context, r Receipt, change func(*Receipt)) error {
+	for held := r.Holds; r.Holds == held; {
+		change(&r)
+		if r.MayHold.Compare(held) < 0 {
+			r.MayHold = held
+		}
+		r.Holds, r.Status, r.Outcome = article.Version{}, "", ""
+		_, err := rs.Put(ctx, r)
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+		if r, _, err = rs.Latest(ctx, r.Portal, r.Key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // GetMany reads the newest receipts of many pairs, in few exchanges: out[i] is that of the pair

@@ -35,6 +35,9 @@ type Receipt struct {
 	// MayHold is the latest version that was or is being sent and may have arrived; zero once
 	// it is known that the portal holds no other than Holds.
 	MayHold article.Version `json:"may_hold,omitzero"`
+	// Again counts how often the article was to be sent again because what the portal holds was
+	// found to differ: each time under a webhook-id of its own, since the portal knows the former.
+	Again int `json:"again,omitempty"`
 
 	// Of the last attempt: its webhook-id, how many there were with that id, and what came of
 	// it: an HTTP status (0: no answer) and the error.

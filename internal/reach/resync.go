@@ -121,28 +121,33 @@ type resync struct {
 }
 
 func (w *resync) walk(ctx context.Context, site string) error {
-	page := make([]streams.Entry, 0, resyncPage)
-	flush := func() error {
+	return w.pages(ctx, site, func(page []streams.Entry) error {
 		err := w.page(ctx, page)
 		w.result.Articles += len(page)
 		if w.o.Progress != nil {
 			w.o.Progress(w.result.Articles)
 		}
-		page = page[:0]
 		return err
-	}
-	for e, err := range w.Log.Walk(ctx, site, 0) {
+	})
+}
+
+// pages gives the articles of a site, or of all ("*"), some at a time and without their bodies,
+// which what is compared does not need.
+func (s Sources) pages(ctx context.Context, site string, each func([]streams.Entry) error) error {
+	page := make([]streams.Entry, 0, resyncPage)
+	for e, err := range s.Log.Walk(ctx, site, 0) {
 		if err != nil {
 			return err
 		}
-		e.Body = "" // what is compared does not need it
+		e.Body = ""
 		if page = append(page, e); len(page) == cap(page) {
-			if err := flush(); err != nil {
+			if err := each(page); err != nil {
 				return err
 			}
+			page = page[:0]
 		}
 	}
-	return flush()
+	return each(page)
 }
 
 func (w *resync) page(ctx context.Context, page []streams.Entry) error {

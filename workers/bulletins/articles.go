@@ -209,8 +209,8 @@ func (as *articles) prepare(e streams.Entry, form bulletin.Form) *prepared {
 	return p
 }
 
-// formOf is what the portal has chosen.
-func formOf(p portal.Portal) bulletin.Form {
+// FormOf is what the portal has chosen.
+func FormOf(p portal.Portal) bulletin.Form {
 	switch {
 	case p.Format == portal.FormatNinjs:
 		return bulletin.Ninjs
@@ -227,11 +227,14 @@ const webhookBytes = 16
 
 // webhookID is the bulletin's id: the same in every attempt, another for every portal, version
 // and form. A portal whose form is changed while a bulletin is under way must not get two bodies
-// under one id.
-func webhookID(portal string, a *prepared) string {
+// under one id. A repair has its own: whoever knows the former may drop it unread.
+func webhookID(portal string, a *prepared, again int) string {
 	hashed := fmt.Appendf(nil, "%s\x00%s\x00%d\x00%d", portal, a.GUID, a.Number, a.Revision)
 	if a.form != bulletin.Summary { // whose ids are as old as the receipts that hold them
 		hashed = fmt.Appendf(hashed, "\x00%s", a.form)
+	}
+	if again > 0 {
+		hashed = fmt.Appendf(hashed, "\x00again %d", again)
 	}
 	sum := sha256.Sum256(hashed)
 	return "msg_" + hex.EncodeToString(sum[:webhookBytes])

@@ -163,7 +163,7 @@ func (w *Worker) standing(ctx context.Context, p portal.Portal, f reconcile.Flag
 	if err != nil {
 		return standing{}, reconcile.Permanent(err)
 	}
-	a, err := w.articles.get(ctx, wanted{key, formOf(p)}, f.Seq)
+	a, err := w.articles.get(ctx, wanted{key, FormOf(p)}, f.Seq)
 	if errors.Is(err, streams.ErrNotFound) {
 		w.log.Warn().Str("portal", p.Name).Str("article", string(key)).Msg("flagged article is not in the log")
 		return standing{}, nil
@@ -205,7 +205,7 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 	if len(a.bulletin) == 0 {
 		return reconcile.Permanent(a.fault)
 	}
-	id := webhookID(p.Name, a)
+	id := webhookID(p.Name, a, r.Again)
 	before := r.MayHold
 	r, now, err := w.begin(ctx, r, a, id)
 	if err != nil {

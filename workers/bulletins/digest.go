@@ -263,6 +263,12 @@ func makeDigest(name string, c collected) (body []byte, id string, err error) {
 	if len(body) > events.MaxBulletinBytes {
 		return nil, "", errors.New("larger than was reckoned")
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s", name, body))
+	hashed := fmt.Appendf(nil, "%s\x00%s", name, body)
+	for _, e := range c.entries {
+		if e.receipt.Again > 0 {
+			hashed = fmt.Appendf(hashed, "\x00%s again %d", e.article.key, e.receipt.Again)
+		}
+	}
+	sum := sha256.Sum256(hashed)
 	return body, "msg_" + hex.EncodeToString(sum[:webhookBytes]), nil
 }

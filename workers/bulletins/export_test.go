@@ -10,7 +10,7 @@ import (
 // article and its receipt: meanwhile is what others do then.
 func (w *Worker) LevelLate(ctx context.Context, name string, key streams.Key, meanwhile func()) error {
 	p, _ := w.opts.Portals.Get(name)
-	a, err := w.articles.get(ctx, wanted{key, formOf(p)}, 0)
+	a, err := w.articles.get(ctx, wanted{key, FormOf(p)}, 0)
 	if err != nil {
 		return err
 	}

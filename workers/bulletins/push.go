@@ -28,7 +28,8 @@ const (
 type answer struct {
 	status     int
 	retryAfter string // the header
-	body       []byte // at most maxAnswer
+	body       []byte // at most maxAnswer, or what was asked for
+	cut        error  // why there is not all of it; for a bulletin, what there is will do
 	// err says why there is no status.
 	err error
 	// connected says that there was a connection, so that the bulletin may have arrived
@@ -48,7 +49,12 @@ const (
 )
 
 // push posts one bulletin, signed as of now.
-func (w *Worker) push(ctx context.Context, p portal.Portal, id string, body []byte, contentType string) (a answer) {
+func (w *Worker) push(ctx context.Context, p portal.Portal, id string, body []byte, contentType string) answer {
+	return w.ask(ctx, p, id, body, contentType, maxAnswer, answerTime)
+}
+
+// ask is push where the answer's body counts: up to most bytes of it are read, for at most so long.
+func (w *Worker) ask(ctx context.Context, p portal.Portal, id string, body []byte, contentType string, most int64, within time.Duration) (a answer) {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
 	var during atomic.Int32 // the transport dials in a goroutine of its own
@@ -76,9 +82,9 @@ func (w *Worker) push(ctx context.Context, p portal.Portal, id string, body []by
 	a.status = resp.StatusCode
 	a.retryAfter = resp.Header.Get("Retry-After")
 	if resp.ContentLength != 0 {
-		slow := time.AfterFunc(answerTime, cancel)
+		slow := time.AfterFunc(within, cancel)
 		defer slow.Stop()
-		a.body, _ = io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // what there is of it will do
+		a.body, a.cut = io.ReadAll(io.LimitReader(resp.Body, most))
 	}
 	return a
 }
