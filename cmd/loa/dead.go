@@ -103,7 +103,9 @@ func (c *deadShowCmd) Run(e *env) error {
 	for _, f := range l.Faults {
 		e.printf("           - %s\n", f)
 	}
-	e.printf("  message  %d bytes on %s (print it with --raw)\n", len(l.Data), l.Subject)
+	if l.Subject != "" {
+		e.printf("  message  %d bytes on %s (print it with --raw)\n", len(l.Data), l.Subject)
+	}
 	return nil
 }
 

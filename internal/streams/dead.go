@@ -20,7 +20,8 @@ type DeadLetter struct {
 	// Stage is where it happened: "intake", "pictures", or a kind of target; [Warnings] for what
 	// was done, but should have been better.
 	Stage string `json:"stage"`
-	// Warning says that nothing was held back: a person is only told. A retry removes it.
+	// Warning says that nothing was held back: a person is only told. It may have no message; a
+	// retry only removes it then.
 	Warning bool `json:"warning,omitempty"`
 	// Key is what it is about, in tokens: the article, or target and article.
 	Key     string    `json:"key"`
@@ -111,13 +112,10 @@ func (d *Dead) Put(ctx context.Context, l DeadLetter) error {
 	return nil
 }
 
-// Warn stores a dead letter that only warns. When there is no room for more dead letters the
+// Warn stores a dead letter that only warns. Its message, if any, is what a retry publishes. When there is no room for more dead letters the
 // error is [ErrNoRoom].
 func (d *Dead) Warn(ctx context.Context, l DeadLetter) error {
 	l.Stage, l.Warning = Warnings, true
-	if l.Origin != 0 {
-		l.Data = nil // it is in the inbox
-	}
 	err := d.Put(ctx, l)
 	var full *jetstream.APIError
 	if errors.As(err, &full) && full.ErrorCode == storeFailed {
@@ -208,9 +206,6 @@ func (d *Dead) Get(ctx context.Context, seq uint64) (DeadLetter, error) {
 	if err == nil {
 		m, err = inbox.GetMsg(ctx, l.Origin)
 	}
-	if err != nil && l.Warning { // which says all
-		return l, nil
-	}
 	if err != nil {
 		return DeadLetter{}, fmt.Errorf("dead letter %d: read event %d of the inbox, which keeps events for %d days: %w", seq, l.Origin, eventsAge/(24*time.Hour), err)
 	}
@@ -228,7 +223,7 @@ func (d *Dead) Retry(ctx context.Context, seq uint64) error {
 	if err != nil {
 		return err
 	}
-	if l.Warning { // everything was done
+	if l.Subject == "" { // a warning of what nobody can try again
 		return d.Drop(ctx, seq)
 	}
 	m := nats.NewMsg(l.Subject)

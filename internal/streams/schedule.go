@@ -34,6 +34,9 @@ const Digest = "digest"
 func scheduleSubject(what, key string) string { return schedulePrefix + what + "." + key }
 func dueSubject(what, key string) string      { return duePrefix + what + "." + key }
 
+// DueSubject is where a message says that something is due for an article now.
+func DueSubject(what string, k Key) string { return dueSubject(what, string(k)) }
+
 // DueParts reads the subject of a message of [DueConsumer].
 func DueParts(subject string) (what string, k Key, err error) {
 	rest, ok := strings.CutPrefix(subject, duePrefix)

@@ -95,7 +95,7 @@ func (in *Intake) settle(ctx context.Context, e streams.Entry) error {
 	if err := in.release(ctx, e); err != nil {
 		return err
 	}
-	if waiting(e.Article) {
+	if waiting(e.Article, false) {
 		return in.schedule.Set(ctx, streams.Pictures, e.Key, time.Now().Add(in.opts.PicturePauses[0]), attemptHeader(1))
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/net/html"
 
@@ -15,12 +16,17 @@ import (
 	"github.com/loa-syndication/loa/internal/streams"
 )
 
-// describe warns of an article's pictures that say nothing to those who do not see them: with a
-// dead letter that stands for one version, the newest. It refuses nothing.
+// describe warns of an article's pictures that say nothing to those who do not see them, and of
+// those and attachments that will never come: with a dead letter that stands for one version, the
+// newest. It refuses nothing.
 func (in *Intake) describe(ctx context.Context, key streams.Key, ev events.Event, m jetstream.Msg) error {
-	var silent []string
+	var silent, refused []string
 	if ev.Article != nil {
 		silent = undescribed(ev.Article)
+		var err error
+		if refused, err = in.refused(ctx, key, ev); err != nil {
+			return err
+		}
 	}
 	version := fmt.Sprint(ev.Version())
 	warned := false
@@ -28,22 +34,63 @@ func (in *Intake) describe(ctx context.Context, key streams.Key, ev events.Event
 		if err != nil {
 			return err
 		}
-		if l.Version == version && len(silent) > 0 {
+		if l.Version == version && len(silent)+len(refused) > 0 {
 			warned = true
-		} else if err := in.dead.Drop(ctx, l.Seq); err != nil {
+		} else if err := in.dead.Drop(ctx, l.Seq); err != nil && !errors.Is(err, streams.ErrNoDeadLetter) {
 			return err
 		}
 	}
-	if warned || len(silent) == 0 {
+	if warned || len(silent)+len(refused) == 0 {
 		return nil
 	}
-	l := letter(m, ev, &refusal{reason: fmt.Sprintf("%d images have no alternative text", len(silent)), faults: silent})
+	var reasons []string
+	if len(silent) > 0 {
+		reasons = append(reasons, fmt.Sprintf("%d images have no alternative text", len(silent)))
+	}
+	if len(refused) > 0 {
+		reasons = append(reasons, withoutThem(refused))
+	}
+	l := letter(m, ev, &refusal{reason: strings.Join(reasons, "; "), faults: append(silent, refused...)})
+	return in.warn(ctx, key, l, len(refused) > 0)
+}
+
+// warn stores a warning. With again, a person who retries it has what was refused tried once more.
+func (in *Intake) warn(ctx context.Context, key streams.Key, l streams.DeadLetter, again bool) error {
+	l.Subject, l.Header, l.Data, l.Origin = "", nil, nil, 0 // not the event
+	if again {
+		l.Subject, l.Header = streams.DueSubject(streams.Pictures, key), nats.Header{refusedToo: {"yes"}}
+	}
 	err := in.dead.Warn(ctx, l)
 	if errors.Is(err, streams.ErrNoRoom) { // no article waits for what is only a warning
-		in.opts.Log.Warn().Err(err).Str("article", string(key)).Strs("images", silent).Msg("not warned of images without alternative text")
+		in.opts.Log.Warn().Err(err).Str("article", string(key)).Strs("faults", l.Faults).Msg(l.Reason)
 		return nil
 	}
 	return err
+}
+
+// withoutThem is why a person is told of pictures and attachments that were refused.
+func withoutThem(refused []string) string {
+	return fmt.Sprintf("the article goes without %d pictures or attachments", len(refused))
+}
+
+// refused names the pictures and attachments of the version that an event made which will never
+// come, and why.
+func (in *Intake) refused(ctx context.Context, key streams.Key, ev events.Event) (faults []string, err error) {
+	cur, err := in.log.Latest(ctx, key)
+	if err != nil || !cur.Live() || cur.Number != ev.Version() {
+		return nil, err
+	}
+	for _, img := range cur.Images {
+		if !img.Stored() && !img.Pending {
+			faults = append(faults, clip(name(img.Image))+": "+img.Fault)
+		}
+	}
+	for _, at := range cur.Attachments {
+		if at.Fault != "" && !at.Pending {
+			faults = append(faults, clip(at.URL)+": "+at.Fault)
+		}
+	}
+	return faults, nil
 }
 
 // undescribed names the pictures that have no alternative text: neither in the list of images

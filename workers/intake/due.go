@@ -155,38 +155,47 @@ const attempt = "Loa-Attempt"
 
 func attemptHeader(n int) nats.Header { return nats.Header{attempt: {strconv.Itoa(n)}} }
 
-// pending are the pictures and attachments that may come yet, by their places.
-func pending(a *article.Article) (images, files []int) {
-	for i := range a.Images {
-		if a.Images[i].Pending {
+// refusedToo is the header that says that what was refused is to be tried again too.
+const refusedToo = "Loa-Refused-Too"
+
+// pending are the pictures and attachments that may come yet, by their places; with refused also
+// those of which that was not to be expected.
+func pending(a *article.Article, refused bool) (images, files []int) {
+	for i, img := range a.Images {
+		if img.Pending || refused && !img.Stored() && img.URL != "" {
 			images = append(images, i)
 		}
 	}
-	for i := range a.Attachments {
-		if a.Attachments[i].Pending {
+	for i, at := range a.Attachments {
+		if at.Pending || refused && at.Fault != "" {
 			files = append(files, i)
 		}
 	}
 	return images, files
 }
 
-func waiting(a *article.Article) bool {
-	images, files := pending(a)
+func waiting(a *article.Article, refused bool) bool {
+	images, files := pending(a, refused)
 	return a.Live() && len(images)+len(files) > 0
 }
 
-// retryPictures tries an article's missing pictures and attachments again. Those that come make a new version;
-// for the rest another attempt is scheduled, and after the last they are set aside; a person who
-// retries that gives them one attempt more.
+// retryPictures tries an article's missing pictures and attachments again. Those that come make a
+// new version; for the rest another attempt is scheduled, and after the last they are set aside; a
+// person who retries that gives them one attempt more. Of what is refused now a person is told.
 func (in *Intake) retryPictures(ctx context.Context, key streams.Key, header nats.Header) (outcomeKind, error) {
-	var left []string
+	var left, refused []string
+	var version int64
+	again := header.Get(refusedToo) != ""
 	kind, err := in.revise(ctx, key, func(ctx context.Context, a *article.Article) (changed bool, err error) {
-		left = nil
-		if waiting(a) {
-			changed, left, err = in.fillIn(ctx, a)
+		left, refused, version = nil, nil, a.Number
+		if waiting(a, again) {
+			changed, left, refused, err = in.fillIn(ctx, a, again)
 		}
 		return changed, err
 	})
+	if err == nil && len(refused) > 0 {
+		err = in.warn(ctx, key, streams.DeadLetter{Key: string(key), Version: fmt.Sprint(version), Reason: withoutThem(refused), Faults: refused}, true)
+	}
 	if err != nil || len(left) == 0 {
 		return kind, err
 	}
@@ -201,9 +210,10 @@ func (in *Intake) retryPictures(ctx context.Context, key streams.Key, header nat
 }
 
 // fillIn stores the missing pictures and attachments that can be had now, and puts the pictures
-// into the body. It reports whether the article changed; left tells of those still missing.
-func (in *Intake) fillIn(ctx context.Context, a *article.Article) (changed bool, left []string, err error) {
-	images, files := pending(a)
+// into the body. It reports whether the article changed; left tells of those that may come yet,
+// refused of those that will not.
+func (in *Intake) fillIn(ctx context.Context, a *article.Article, again bool) (changed bool, left, refused []string, err error) {
+	images, files := pending(a, again)
 	wanted, kept := make([]events.Image, len(images)), make([]article.Attachment, len(files))
 	for i, at := range images {
 		wanted[i] = a.Images[at].Image
@@ -213,27 +223,30 @@ func (in *Intake) fillIn(ctx context.Context, a *article.Article) (changed bool,
 	}
 	got, kept, err := in.storeMedia(ctx, wanted, kept)
 	if err != nil {
-		return false, nil, err
+		return false, nil, nil, err
+	}
+	// missing notes what did not come, and reports whether that is news to the article.
+	missing := func(what string, was, is bool) (news bool) {
+		if was && is {
+			left = append(left, what)
+		} else { // also what was refused before and might pass now: a person may try again
+			refused = append(refused, what)
+		}
+		return was && !is
 	}
 	a.Images, a.Attachments = slices.Clone(a.Images), slices.Clone(a.Attachments)
-	seen := false
 	for i, at := range images {
-		if got[i].Pending {
-			left = append(left, name(got[i].Image)+": "+got[i].Fault)
-			continue
+		if got[i].Stored() || missing(name(got[i].Image)+": "+got[i].Fault, a.Images[at].Pending, got[i].Pending) {
+			a.Images[at], changed = got[i], true
 		}
-		// It came, or it never will.
-		a.Images[at], changed, seen = got[i], true, true
 	}
 	for i, at := range files {
-		if kept[i].Pending {
-			left = append(left, kept[i].URL+": "+kept[i].Fault)
-			continue
+		if kept[i].SHA256 != "" || missing(kept[i].URL+": "+kept[i].Fault, a.Attachments[at].Pending, kept[i].Pending) {
+			a.Attachments[at], changed = kept[i], true
 		}
-		a.Attachments[at], changed = kept[i], true
 	}
-	if seen {
+	if changed {
 		a.Body, err = rewrite(a.Body, a, true)
 	}
-	return changed, left, err
+	return changed, left, refused, err
 }

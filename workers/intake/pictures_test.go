@@ -114,6 +114,43 @@ func TestAPictureThatNeverComesDoesNotHoldTheArticleBack(t *testing.T) {
 	if w, err := b.schedule.Waiting(t.Context(), streams.Pictures, streams.KeyOf(siteID, "tin-1")); w != nil || err != nil {
 		t.Errorf("another attempt is scheduled: %v, %v", w, err)
 	}
+	l := b.letter()
+	if !l.Warning || l.Reason != "the article goes without 1 pictures or attachments" || !slices.Equal(l.Faults, []string{photo + ": " + errNoPicture.Error()}) {
+		t.Errorf("letter %+v", l)
+	}
+
+	// A person who knows better has it tried again.
+	if err := b.dead.Retry(t.Context(), l.Seq); err != nil {
+		t.Fatal(err)
+	}
+	loatest.Eventually(t, "another warning", func() bool { all := b.letters(); return len(all) == 1 && all[0].Seq != l.Seq })
+	b.settled()
+	b.stays("tin-1", "1")
+	b.pictures.set(photo, there)
+	if err := b.dead.Retry(t.Context(), b.letter().Seq); err != nil {
+		t.Fatal(err)
+	}
+	a = b.becomes("tin-1", "1.1")
+	if !a.Images[0].Stored() || !strings.Contains(a.Body, media(photo)) {
+		t.Errorf("images %+v in %s", a.Images, a.Body)
+	}
+	b.settled()
+	b.noLetters()
+}
+
+func TestAPictureThatIsRefusedLaterIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	b := start(t, hasty(20*time.Millisecond, time.Hour))
+	b.pictures.set(photo, failing(errors.New("connection refused")), failing(errNoPicture))
+	b.publish(snapshot("tin-1", 1, withPicture(photo)))
+	if a := b.becomes("tin-1", "1.1"); a.Images[0].Pending || a.Images[0].Fault != errNoPicture.Error() {
+		t.Errorf("image %+v", a.Images[0])
+	}
+	b.settled()
+	if l := b.letter(); !l.Warning || l.Version != "1" || !slices.Equal(l.Faults, []string{photo + ": " + errNoPicture.Error()}) {
+		t.Errorf("letter %+v", l)
+	}
+	b.take(snapshot("tin-1", 2))
 	b.noLetters()
 }
 
@@ -225,7 +262,9 @@ func TestAnAttachmentThatIsNotStoredIsLinkedWhereItIs(t *testing.T) {
 	if at := b.article("tin-1").Attachments[0]; at.URL != timetable || at.Pending || at.Fault != errNoPicture.Error() || !at.Offered() {
 		t.Errorf("attachment %+v", at)
 	}
-	b.noLetters()
+	if l := b.letter(); !l.Warning || !slices.Equal(l.Faults, []string{timetable + ": " + errNoPicture.Error()}) {
+		t.Errorf("letter %+v", l)
+	}
 }
 
 func TestALateAttemptLeavesANewerVersionAlone(t *testing.T) {
