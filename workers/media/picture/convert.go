@@ -43,7 +43,8 @@ func NeedsConversion(data []byte) bool {
 // Converter makes JPEG of HEIC and AVIF by libvips' vipsthumbnail. Decoders in C have had holes,
 // so each picture has a process of its own: with bounds on memory, processor time and what it
 // writes, a directory of its own, an empty environment, and, where the system lets it, without a
-// network and without sight of other processes.
+// network and without sight of other processes and of files that are not the system's. It ends when
+// Loa does.
 type Converter struct {
 	program string
 	dir     string
@@ -145,10 +146,10 @@ func (c *Converter) run(ctx context.Context, dir string, limits Limits) (complai
 		// What it may have started ends with it.
 		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 		cmd.WaitDelay = converterWait
-		if err = cmd.Start(); err != nil {
+		var started bool
+		if started, err = runConfined(cmd, c.program, dir); !started {
 			continue // the system does not let it be set apart
 		}
-		err = cmd.Wait()
 		return strings.Join(strings.Fields(strings.ToValidUTF8(said.String(), "")), " "), err
 	}
 	return "", err

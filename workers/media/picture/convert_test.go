@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"image/color"
 	"image/jpeg"
 	"os"
@@ -166,5 +167,35 @@ func TestConverterSweepsWhatWasLeftBehind(t *testing.T) {
 	}
 	if _, err := os.Stat(busy); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestConverterSeesNoFilesButItsOwn(t *testing.T) {
+	if !confines() {
+		t.Skip("the kernel cannot confine it")
+	}
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("mật khẩu"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, lines := range map[string]string{
+		"another file":      "cat " + secret + " >&2; exit 1",
+		"a directory":       "ls / >&2; exit 1",
+		"a new file":        "echo x > " + secret + ".new; exit 1",
+		"its parent's":      "cat /proc/$PPID/environ /proc/" + fmt.Sprint(os.Getpid()) + "/environ >&2; exit 1",
+		"its parent's root": "cat /proc/" + fmt.Sprint(os.Getpid()) + "/root" + secret + " >&2; exit 1",
+	} {
+		_, err := script(t, lines).JPEG(t.Context(), testFile(t, "card.heic"), Limits{})
+		refusal := wantRefused(t, err, "")
+		if says := strings.ToLower(refusal.Error()); !strings.Contains(says, "denied") && !strings.Contains(says, "no such file") || strings.Contains(says, "mật khẩu") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// This process is not confined with it.
+	if _, err := os.ReadFile(secret); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(secret + ".new"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the new file: %v", err)
 	}
 }
