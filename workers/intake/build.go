@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -301,7 +302,7 @@ func (in *Intake) storePicture(ctx context.Context, img events.Image) (stored ar
 	if others(ctx, err) {
 		return article.Image{}, fmt.Errorf("store picture %s: %w", name(img), err)
 	}
-	stored = article.Image{Image: img, Fault: in.fault(ctx, err)}
+	stored = article.Image{Image: img, Fault: in.fault(ctx, err, stored.Fault)}
 	stored.Data = nil
 	stored.Pending = len(img.Data) == 0 && !in.opts.Pictures.Permanent(err)
 	in.opts.Log.Warn().Err(err).Str("image", name(img)).Bool("retry", stored.Pending).Msg("picture not stored")
@@ -320,7 +321,7 @@ func (in *Intake) storeFile(ctx context.Context, file events.Attachment) (kept a
 	if others(ctx, err) {
 		return article.Attachment{}, fmt.Errorf("store attachment %s: %w", file.URL, err)
 	}
-	kept.Attachment, kept.Fault = file, in.fault(ctx, err)
+	kept.Attachment, kept.Fault = file, in.fault(ctx, err, kept.Fault)
 	kept.Pending = !in.opts.Pictures.Permanent(err)
 	in.opts.Log.Warn().Err(err).Str("attachment", file.URL).Bool("retry", kept.Pending).Msg("attachment not stored")
 	return kept, nil
@@ -332,11 +333,13 @@ func others(ctx context.Context, err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, objects.ErrUnavailable) && ctx.Err() == nil
 }
 
-func (in *Intake) fault(ctx context.Context, err error) string {
+// fault is what an article says of what is missing: said, if the store said something, which does
+// not name the picture again.
+func (in *Intake) fault(ctx context.Context, err error, said string) string {
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
 		return fmt.Sprintf("not there within %s", in.opts.PicturesDeadline)
 	}
-	return err.Error()
+	return cmp.Or(said, err.Error())
 }
 
 func name(img events.Image) string {
