@@ -36,8 +36,8 @@ them at /, for programs at /bulletins.json. To connect it to a Loa on this machi
   loa portals add thu --url http://127.0.0.1:9000/bulletins --secret-file thu.secret --allow 127.0.0.0/8 --from all
 
 With --check it plays Loa against a receiver that somebody else has written: good signatures and
-bad ones, repeats, versions out of order, corrections, withdrawals, digests, what a newer Loa might
-send, and what is as large as it can be. It prints what was right, what was not, and what to do:
+bad ones, repeats, versions out of order, corrections, withdrawals, digests, manifests, what a newer
+Loa might send, and what is as large as it can be. It prints what was right, what was not, and what to do:
 
   loa receive --check https://portal.example/loa --secret-file portal.secret
 

@@ -181,6 +181,34 @@ var checks = []check{
 		func(ctx context.Context, s *session) error {
 			return s.taken(ctx, jsonPost(map[string]any{"type": "loa.of-a-newer-loa", "timestamp": time.Now(), "data": map[string]any{"x": 1}}))
 		}},
+	{"manifest", May, "a manifest is answered with what is held", "Answer a loa.manifest with the versions, statuses and hashes of what is held in its range, or with 204 alone.",
+		func(ctx context.Context, s *session) error {
+			a, gone := s.article("manifest", 1), s.withdrawal("manifest-gone", 2)
+			if err := s.told(ctx, a, s.article("manifest-gone", 1), gone); err != nil {
+				return err
+			}
+			return errors.Join(s.lists(ctx, a), s.lists(ctx, gone))
+		}},
+	{"manifest-forged", May, "whoever else asks is not told what is held", "Verify the signature of a manifest before it is answered, as that of any bulletin.",
+		func(ctx context.Context, s *session) error {
+			if _, err := s.ask(ctx, s.article("manifest", 1), post{}); err != nil {
+				return err
+			}
+			_, err := s.ask(ctx, s.article("manifest", 1), post{secrets: []string{events.NewSecret()}})
+			if err == nil {
+				return errors.New(s.last)
+			}
+			return nil
+		}},
+	{"same-version", May, "a bulletin of the version held replaces another content, where manifests are answered", "Compare the hash of the content where version and revision are equal, and keep what came last.",
+		func(ctx context.Context, s *session) error {
+			a, b := s.article("same", 1), s.article("same", 1)
+			b.Title = "Tin kiểm tra, bản 1, được sửa lại: xin bỏ qua"
+			if _, err := s.ask(ctx, a, post{}); err != nil {
+				return err
+			}
+			return first(s.told(ctx, a, b), func() error { return first(s.lists(ctx, b), func() error { return s.shows(ctx, b) }) })
+		}},
 	{"vietnamese", Must, "Vietnamese text, symbols and marks of HTML are kept as they are", "Use UTF-8 throughout (in MySQL utf8mb4), and escape text where it is shown, not where it is kept.",
 		func(ctx context.Context, s *session) error {
 			a := s.article("tieng-viet", 1)

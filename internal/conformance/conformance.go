@@ -72,13 +72,14 @@ type Level string
 const (
 	Must   Level = "MUST"   // or articles are lost, come back, or come from anybody
 	Should Level = "SHOULD" // or it goes less well than it could
+	May    Level = "MAY"    // is done by choice, but then rightly
 )
 
 // Outcomes of a check.
 const (
 	Passed  = "passed"
 	Failed  = "failed"
-	Skipped = "skipped" // it cannot be seen without the list of what is held
+	Skipped = "skipped" // it cannot be seen without the list of what is held, or is not done
 )
 
 // Result is what came of one check.
@@ -141,6 +142,8 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		switch {
 		case errors.Is(err, errUnseen):
 			res.Outcome, res.Got = Skipped, ""
+		case errors.Is(err, errNotDone):
+			res.Outcome = Skipped
 		case err != nil:
 			res.Outcome, res.Got, res.Advice = Failed, err.Error(), c.advice
 		}
@@ -178,6 +181,9 @@ type session struct {
 
 // errUnseen says that a check needs the list of what is held.
 var errUnseen = errors.New("no list of what is held")
+
+// errNotDone says that the receiver does not do what it may.
+var errNotDone = errors.New("not done")
 
 // post is a request, right in all that is not set.
 type post struct {
