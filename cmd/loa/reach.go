@@ -92,7 +92,7 @@ func (c *reachCmd) wait(e *env, s reach.Sources, key streams.Key, r reach.Report
 	defer cancel()
 	told := ""
 	for {
-		if line := fmt.Sprintf("%s at %d of %d", verb(r), r.Delivered, r.Concerned); line != told {
+		if line := summary(r); line != told {
 			told = line
 			fmt.Fprintln(e.stderr, line)
 		}

@@ -191,7 +191,8 @@ func (s Sources) stand(ctx context.Context, e streams.Entry, receipts []portal.R
 			st.State, st.Why = Removed, "the portal was removed, and is told nothing any more"
 		case p.Paused != nil:
 			st.State, st.Why, st.Since = Paused, p.Paused.Why+" ("+p.Paused.By+")", p.Paused.Since
-		case isDead && !letter.At.Before(e.Accepted) && !flagged:
+		// Its flag may still be there, lowered; one that was raised since then is not.
+		case isDead && !letter.At.Before(e.Accepted) && !(flagged && flag.Raised.After(letter.At)):
 			st.State, st.Since = Dead, letter.At
 			st.Why = fmt.Sprintf("dead letter %d: %s", letter.Seq, letter.Reason)
 		case !flagged:
@@ -205,8 +206,8 @@ func (s Sources) stand(ctx context.Context, e streams.Entry, receipts []portal.R
 			}
 		case rc.LastError != "" && rc.LastStatus >= 400 && rc.LastStatus < 500:
 			st.State, st.Why, st.Since = Refused, rc.LastError, flag.Raised
-			if pause := reconcile.KeyPause(rc.Attempts); pause > 0 {
-				st.Next = rc.LastAttempt.Add(pause)
+			if flag.Until.After(time.Now()) {
+				st.Next = flag.Until
 			}
 		default:
 			st.State, st.Since = Waiting, flag.Raised

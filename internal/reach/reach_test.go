@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/article"
@@ -148,8 +149,13 @@ func TestReachTellsWhyAPortalHasNotGotAnArticle(t *testing.T) {
 	w.holds("refuses", e, 0, func(r *portal.Receipt) {
 		r.MayHold, r.LastStatus, r.LastError = e.Version, 422, "answered 422: thiếu trường"
 	})
-	for _, name := range []string{"waits", "refuses", "down", "paused", "later"} {
+	for _, name := range []string{"waits", "down", "paused", "later", "dead"} { // one that is lowered may stay for a while
 		w.flag(name, e)
+	}
+	until := time.Now().Add(time.Minute).Truncate(time.Millisecond)
+	if err := reconcile.Raise(t.Context(), w.JS, []reconcile.Flag{{Class: streams.Normal, Kind: "portal", Target: "refuses", Key: string(e.Key), Seq: e.Seq,
+		Failures: 2, Until: until}}); err != nil {
+		t.Fatal(err)
 	}
 	w.Portals.SetState("down", portal.State{Down: true, Since: time.Now(), Failures: 3, Reason: "connection refused", NextProbe: time.Now().Add(time.Minute)})
 	if err := w.Dead.Put(t.Context(), streams.DeadLetter{Stage: "portal", Key: "dead." + string(e.Key), Reason: "answered 413"}); err != nil {
@@ -173,7 +179,7 @@ func TestReachTellsWhyAPortalHasNotGotAnArticle(t *testing.T) {
 	if r.Concerned != 9 || r.Delivered != 1 || r.Reachable != 3 || r.Everywhere() {
 		t.Errorf("concerned %d, delivered %d, reachable %d", r.Concerned, r.Delivered, r.Reachable)
 	}
-	if s := by["refuses"]; s.Answer != 422 || s.Next.IsZero() || s.MayHold != "2" {
+	if s := by["refuses"]; s.Answer != 422 || !s.Next.Equal(until) || s.MayHold != "2" {
 		t.Errorf("refuses: %+v", s)
 	}
 	if s := by["down"]; s.Why != "connection refused" || s.Next.IsZero() {
@@ -293,5 +299,35 @@ func TestResyncRaisesWhatIsMissingAndNothingElse(t *testing.T) {
 	again, err := w.Resync(t.Context(), reach.ResyncOptions{Portals: []string{"a"}})
 	if err != nil || again.Portals["a"].Raised != 0 || again.Portals["a"].Flagged != want["a"].Raised || len(again.Portals) != 1 {
 		t.Errorf("once more: %+v, %v", again, err)
+	}
+}
+
+// BenchmarkReach is of an article at 1,000 portals, a tenth of which have not got it.
+func BenchmarkReach(b *testing.B) {
+	w := newWorld(b)
+	e := w.article("tin", 1, events.StatusLive)
+	var group errgroup.Group
+	group.SetLimit(50)
+	for i := range 1000 {
+		group.Go(func() error {
+			name := fmt.Sprint("cong-", i)
+			if _, err := w.Portals.Put(b.Context(), portal.Portal{Name: name, URL: "https://" + name + ".example/loa"}, "test"); err != nil {
+				return err
+			}
+			if i%10 == 0 {
+				return reconcile.Raise(b.Context(), w.JS, []reconcile.Flag{{Class: streams.Normal, Kind: "portal", Target: name, Key: string(e.Key), Seq: e.Seq}})
+			}
+			_, err := w.Receipts.Put(b.Context(), portal.Receipt{Portal: name, Key: e.Key, Holds: e.Version, Status: e.Status, At: time.Now()})
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	loatest.Eventually(b, "the registry to know all portals", func() bool { return len(w.Portals.All()) == 1000 })
+	for b.Loop() {
+		if r, _ := w.reach(e); r.Delivered != 900 || r.Concerned != 1000 || r.Reachable != 100 {
+			b.Fatalf("%d of %d, %d", r.Delivered, r.Concerned, r.Reachable)
+		}
 	}
 }

@@ -67,13 +67,3 @@ func askUp(ctx context.Context, js jetstream.JetStream, kind string, part []Pair
 	}
 	return nil
 }
-
-// KeyPause is how long a key that its target has refused n times waits for the next attempt,
-// give or take a fifth; 0 when it becomes a dead letter instead.
-func KeyPause(n int) time.Duration {
-	pauses := Pauses{}.withDefaults().Key
-	if n < 1 || n > len(pauses) {
-		return 0
-	}
-	return pauses[n-1]
-}
