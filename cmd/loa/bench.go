@@ -245,7 +245,7 @@ type observed struct {
 func (o observed) Reconcile(ctx context.Context, target string, flags []reconcile.Flag) error {
 	err := o.Reconciler.Reconcile(ctx, target, flags)
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, reconcile.ErrLevel):
 		o.done(target, flags)
 	case ctx.Err() == nil:
 		o.failed(target, err)

@@ -250,6 +250,47 @@ func TestADeadTargetIsOnlyProbedAndCatchesUpWhenItIsBack(t *testing.T) {
 	}
 }
 
+// A target that was level already was not called: that it is back is not known by it.
+func TestADeadTargetIsNotBackByWhatItNeedNotBeAsked(t *testing.T) {
+	js := loatest.NATS(t)
+	var mu sync.Mutex
+	refused, level := 0, 0
+	r := newTargets(func(_ string, flags []reconcile.Flag) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if flags[0].Key != "level.a" {
+			refused++
+			return reconcile.Down(errors.New("connection refused"), 0)
+		}
+		level++
+		return reconcile.ErrLevel
+	})
+	var states []reconcile.State
+	run(t, js, reconcile.Options{Reconciler: r,
+		Pauses: reconcile.Pauses{ProbeFirst: 20 * time.Millisecond, ProbeMost: 40 * time.Millisecond},
+		OnState: func(_ string, s reconcile.State) {
+			mu.Lock()
+			defer mu.Unlock()
+			states = append(states, s)
+		}})
+	raise(t, js, "portal", streams.Normal, "dead", "wanted.a")
+	for n := 1; n <= 3; n++ {
+		raise(t, js, "portal", streams.Express, "dead", "level.a")
+		loatest.Eventually(t, "the flag of what is level is lowered", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return level >= n && refused >= n
+		})
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for i, s := range states {
+		if !s.Down || s.Failures != i+1 {
+			t.Errorf("state %d: %+v", i, s)
+		}
+	}
+}
+
 func TestRetryAfterIsObeyed(t *testing.T) {
 	js := loatest.NATS(t)
 	var mu sync.Mutex

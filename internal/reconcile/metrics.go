@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -48,7 +49,7 @@ func newMetrics(js jetstream.JetStream, kind string, reg prometheus.Registerer) 
 
 func (m *metrics) observe(r run, kind verdictKind) {
 	outcome := map[verdictKind]string{targetDown: "target_down", keyFailed: "key_failed", permanent: "permanent", 0: "retried"}[kind]
-	if r.err == nil {
+	if r.err == nil || errors.Is(r.err, ErrLevel) {
 		outcome = "lowered"
 	}
 	m.flags.WithLabelValues(outcome).Add(float64(len(r.items)))

@@ -39,6 +39,7 @@ type Reconciler interface {
 	// The error decides what becomes of the flags, of all of them alike:
 	//
 	//	nil               lowered
+	//	ErrLevel          lowered, and nothing is known of how the target does
 	//	Down(…)           the target itself fails: nothing more is tried for it but single probes
 	//	Failed(…)         this key fails for this target: tried again later, at last a dead letter
 	//	Permanent(…)      cannot ever work: a dead letter at once
@@ -96,6 +97,9 @@ const (
 
 func (v *verdict) Error() string { return v.err.Error() }
 func (v *verdict) Unwrap() error { return v.err }
+
+// ErrLevel says that nothing had to be done: a target that was down is not back by that.
+var ErrLevel = errors.New("level already")
 
 // Down says that the target itself fails. With after > 0 the target asked for that much time.
 func Down(err error, after time.Duration) error { return &verdict{targetDown, after, err} }

@@ -53,7 +53,10 @@ func (e *Engine) settle(r run) {
 	}
 	switch {
 	case r.err == nil:
-		e.succeed(r)
+		e.lower(r)
+		e.succeed(l)
+	case errors.Is(r.err, ErrLevel):
+		e.lower(r)
 	case kind == targetDown:
 		e.goDown(r, after)
 	case kind == keyFailed:
@@ -77,17 +80,22 @@ func (e *Engine) settle(r run) {
 	e.metrics.observe(r, kind)
 }
 
-func (e *Engine) succeed(r run) {
-	l := r.lane
+// lower acknowledges the flags of a run.
+func (e *Engine) lower(r run) {
 	now := time.Now()
 	for _, it := range r.items {
 		for _, h := range it.held {
 			// A lost acknowledgement brings the flag again, and a level target costs one look.
 			_ = h.msg.Ack()
-			l.lower(h, now)
+			r.lane.lower(h, now)
 		}
-		delete(l.failing, it.flag.Key)
+		delete(r.lane.failing, it.flag.Key)
 	}
+}
+
+// succeed notes that the target works.
+func (e *Engine) succeed(l *lane) {
+	now := time.Now()
 	l.lastSuccess = now
 	l.allowed = min(l.allowed+1, l.limits.InFlight)
 	if !l.breaker.closed() {

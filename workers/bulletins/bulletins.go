@@ -122,29 +122,40 @@ func (w *Worker) Reconcile(ctx context.Context, name string, flags []reconcile.F
 		}
 		return nil
 	}
+	called := false
 	for _, f := range flags {
+		var err error
 		if f.Key == digestKey {
-			if err := w.digest(ctx, p); err != nil {
-				return err
-			}
-			continue
+			err = w.digest(ctx, p)
+		} else {
+			err = w.level(ctx, p, f)
 		}
-		if err := w.level(ctx, p, f); err != nil {
+		if err != nil && !errors.Is(err, reconcile.ErrLevel) {
 			return err
 		}
+		called = called || err == nil
+	}
+	if !called {
+		return reconcile.ErrLevel
 	}
 	return nil
 }
 
-// level brings the portal level with one article.
+// level brings the portal level with one article; [reconcile.ErrLevel] says that it was not called.
 func (w *Worker) level(ctx context.Context, p portal.Portal, f reconcile.Flag) error {
 	s, err := w.standing(ctx, p, f)
-	if err != nil || !s.due {
+	if err != nil {
 		return err
+	}
+	if !s.due {
+		return reconcile.ErrLevel
 	}
 	if f.Class == streams.Express && p.Digest != nil && !p.Digest.Express && !refusedBefore(s.receipt) {
 		f.Class = streams.Normal // it waits with the others
-		return reconcile.Raise(ctx, w.opts.JS, []reconcile.Flag{f})
+		if err := reconcile.Raise(ctx, w.opts.JS, []reconcile.Flag{f}); err != nil {
+			return err
+		}
+		return reconcile.ErrLevel
 	}
 	return w.send(ctx, p, s.article, s.receipt)
 }
@@ -213,8 +224,11 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 	}
 	if now != a {
 		s, err := w.compare(ctx, p, now, r)
-		if err != nil || !s.due {
+		if err != nil {
 			return err
+		}
+		if !s.due {
+			return reconcile.ErrLevel
 		}
 		return w.send(ctx, p, now, s.receipt)
 	}

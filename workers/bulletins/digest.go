@@ -53,9 +53,11 @@ type collected struct {
 // The flags are lowered when the receipts are on disk, and the digest's own, by the engine, after
 // that. A crash at any point leaves the flags up of what may not have arrived, and the digest due:
 // the same content is sent again, with the same id, or what is left of it.
+//
+// [reconcile.ErrLevel] says that the portal was not called.
 func (w *Worker) digest(ctx context.Context, p portal.Portal) error {
 	if p.Digest == nil {
-		return nil // no longer: the flags are not held either
+		return reconcile.ErrLevel // no longer: the flags are not held either
 	}
 	c, err := w.collect(ctx, p)
 	if err != nil {
@@ -80,7 +82,12 @@ func (w *Worker) digest(ctx context.Context, p portal.Portal) error {
 		}
 	}
 	if c.more > 0 {
-		return reconcile.Raise(ctx, w.opts.JS, []reconcile.Flag{dueFlag(p.Name)})
+		if err := reconcile.Raise(ctx, w.opts.JS, []reconcile.Flag{dueFlag(p.Name)}); err != nil {
+			return err
+		}
+	}
+	if len(c.entries) == 0 {
+		return reconcile.ErrLevel
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package bulletins_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -58,7 +59,7 @@ type stack struct {
 // Reconcile is the worker's, and counts.
 func (s *stack) Reconcile(ctx context.Context, name string, flags []reconcile.Flag) error {
 	err := s.worker.Reconcile(ctx, name, flags)
-	if err == nil {
+	if err == nil || errors.Is(err, reconcile.ErrLevel) {
 		s.pushed.Add(int64(len(flags)))
 	}
 	return err
