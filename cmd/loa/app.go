@@ -352,7 +352,8 @@ func (a *app) prepareBulletins(ctx context.Context) error {
 			go e.Wake(name) // what waited while it was paused, or could not be reached as it was; or is to be dropped
 		}
 	})
-	a.workers = append(a.workers, worker{"bulletins", e.Run}, worker{"digests", b.Times})
+	a.workers = append(a.workers, worker{"bulletins", e.Run}, worker{"digests", b.Times},
+		worker{"janitor of receipts", portal.NewJanitor(a.backbone.js, a.receipts, a.portals, a.log).Run})
 	return nil
 }
 

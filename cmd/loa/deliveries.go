@@ -51,7 +51,8 @@ type deliveriesTailCmd struct {
 // Help is shown by loa deliveries tail --help.
 func (*deliveriesTailCmd) Help() string {
 	return `Every attempt of every worker is shown when it has ended, from what Loa stores: the
-newest few of each article at each portal. What is still under way is not shown.`
+newest few of each article at each portal, for 30 days, and the very newest for good. What is
+still under way is not shown.`
 }
 
 // deliveryView is an attempt as scripts are told of it.

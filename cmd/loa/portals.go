@@ -549,7 +549,7 @@ func (c *portalsRmCmd) Run(e *env) error {
 		if err := portals.Delete(e.ctx, c.Name, operator()); err != nil {
 			return err
 		}
-		e.printf("Removed %s. What it holds, it keeps: nothing tells it of corrections and withdrawals any more.\n", c.Name)
+		e.printf("Removed %s. What it holds, it keeps: nothing tells it of corrections and withdrawals any more.\nShould it come back under this name within 90 days, it is known what it holds.\n", c.Name)
 		return nil
 	})
 }

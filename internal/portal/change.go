@@ -96,7 +96,8 @@ func (r *Registry) load(ctx context.Context, name string) (Portal, error) {
 }
 
 // Delete removes a portal, its secrets and its state, but not its receipts: should it come back
-// under the same name, it is known what it holds. What is due to it is dropped.
+// under the same name before they are swept ([Janitor]), it is known what it holds. What is due to
+// it is dropped.
 func (r *Registry) Delete(ctx context.Context, name, by string) error {
 	p, err := r.load(ctx, name)
 	if errors.Is(err, ErrNotFound) {
