@@ -191,13 +191,18 @@ func (f *file) check(l Limits) error {
 	return nil
 }
 
-// rendered is about what resizing and encoding take beside the decoded picture, in bytes:
-// the picture narrowed but not yet lowered, and the greatest rendition with the encoders'
-// copies of it.
+// rendered is about what resizing and encoding take beside the decoded picture, in bytes: for the
+// whole, or for a square crop of a panorama, of which more is left when it is narrowed.
 func (f *file) rendered(width int) int64 {
-	scale := min(1, float64(width)/float64(f.width))
-	narrow := math.Ceil(float64(f.width) * scale)
-	return int64(4 * narrow * (float64(f.height) + 3*math.Ceil(float64(f.height)*scale)))
+	side := min(f.width, f.height)
+	return max(narrowed(f.width, f.height, width), narrowed(side, side, width))
+}
+
+// narrowed is what a part of that size takes to be narrowed to width but not yet lowered, and as
+// the greatest rendition with the encoders' copies of it.
+func narrowed(w, h, width int) int64 {
+	scale := min(1, float64(width)/float64(w))
+	return int64(4 * math.Ceil(float64(w)*scale) * (float64(h) + 3*math.Ceil(float64(h)*scale)))
 }
 
 // sideways reports whether the stored width is the shown height.
