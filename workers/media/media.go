@@ -374,7 +374,7 @@ func fileName(r picture.Rendition, about picture.Focal) string {
 
 // crop makes the crops of a stored picture about a focal point that it had not been given yet.
 func (s *Store) crop(ctx context.Context, sum string, about picture.Focal) (*stored, error) {
-	p, err := s.find(ctx, "sha", sum)
+	p, err := s.index.stored(ctx, "sha", sum)
 	if err != nil || p == nil || p.Crops[about.String()] != nil {
 		if err == nil && p == nil {
 			err = fmt.Errorf("crop picture %s: it is gone", sum)
@@ -387,6 +387,9 @@ func (s *Store) crop(ctx context.Context, sum string, about picture.Focal) (*sto
 	}
 	defer release()
 	original, err := s.o.Objects.Get(ctx, p.key(p.Original), objects.MaxBody)
+	if errors.Is(err, objects.ErrNotFound) {
+		return nil, &PermanentError{err}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ var formsBefore = picture.DefaultForms().String()
 // first if that was not done yet. Former ones stay until the picture is erased: somebody may show
 // them still. A [*PermanentError] says that it cannot be done.
 func (s *Store) Renew(ctx context.Context, img article.Image) (article.Image, error) {
-	p, err := s.shared(ctx, "renew."+img.SHA256, func(ctx context.Context) (*stored, error) { return s.renew(ctx, img) })
+	p, err := s.shared(ctx, "renew."+img.SHA256+"."+focal(img.Image).String(), func(ctx context.Context) (*stored, error) { return s.renew(ctx, img) })
 	if err != nil {
 		return img, fmt.Errorf("renew picture %s: %w", img.SHA256, err)
 	}
@@ -39,8 +39,11 @@ func (s *Store) renew(ctx context.Context, img article.Image) (*stored, error) {
 	}
 	forms, about := s.o.Forms, focal(img.Image)
 	forms.Focal = about
-	if cmp.Or(p.Forms, formsBefore) == forms.String() && (len(forms.Crops) == 0 || p.Crops[about.String()] != nil) {
-		return p, nil
+	if cmp.Or(p.Forms, formsBefore) == forms.String() {
+		if len(forms.Crops) == 0 || p.Crops[about.String()] != nil {
+			return p, nil
+		}
+		return s.crop(ctx, p.SHA256, about) // which leaves those about other points
 	}
 	release, err := s.memory(ctx, s.bodies, min(max(p.Original.Size, 1), s.o.Bodies), "read")
 	if err != nil {

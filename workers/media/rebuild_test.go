@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/workers/media/picture"
 )
 
 func widthsOf(img article.Image) string {
@@ -67,4 +69,26 @@ func TestRenewMakesWhatTheSettingsAskFor(t *testing.T) {
 	if _, err := b.Renew(t.Context(), before); !errors.As(err, &permanent) {
 		t.Errorf("without the original: %v", err)
 	}
+}
+
+func TestRenewMakesTheCropsOfEveryFocalPoint(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	left := events.Image{Data: jpegFile(t, 400, 300, 5), ContentID: "a", Focal: &events.Focal{X: 0.2, Y: 0.5}}
+	right := left
+	right.Focal = &events.Focal{X: 0.8, Y: 0.5}
+	one, other := b.must(left), b.must(right)
+	if one.Crops != nil || other.Crops != nil {
+		t.Fatalf("crops %v, %v", one.Crops, other.Crops)
+	}
+	b.o.Forms.Crops = []picture.Crop{picture.Square}
+	for range 2 { // the second time, nothing is made
+		for _, img := range []article.Image{one, other} {
+			got, err := b.Renew(t.Context(), img)
+			if err != nil || len(got.Crops) != 2 || !strings.Contains(got.Crops[0].URL, focal(img.Image).String()) {
+				t.Errorf("crops %+v, %v", got.Crops, err)
+			}
+		}
+	}
+	b.wantCounts(map[string]int{"stored": 1, "rendered": 3})
 }
