@@ -34,6 +34,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -113,9 +114,10 @@ type Store struct {
 
 	// flights coalesces work on the same address and on the same bytes.
 	flights singleflight.Group
-	// hosts, bodies and decoding are acquired in this order, the latter two by bytes.
+	// hosts, bodies, decoding and processors are acquired in this order, the middle two by bytes.
 	hosts            hosts
 	bodies, decoding *semaphore.Weighted
+	processors       *semaphore.Weighted
 
 	// ctx ends with Close. Work runs under it rather than under a caller's context: others may
 	// be waiting for it too, and a caller that comes back for it finds it done.
@@ -146,6 +148,8 @@ func New(o Options) *Store {
 		hosts:    hosts{most: int64(cmp.Or(o.PerHost, perHostDefault)), slots: map[string]*hostSlots{}},
 		bodies:   semaphore.NewWeighted(o.Bodies),
 		decoding: semaphore.NewWeighted(o.Decoding),
+		// More pictures at once than there are processors take memory, and none is ready earlier.
+		processors: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
@@ -307,9 +311,9 @@ func (s *Store) make(ctx context.Context, sum string, data []byte, about picture
 	return p, nil
 }
 
-// render waits for memory first.
+// render waits for its turn first.
 func (s *Store) render(ctx context.Context, pic *picture.Picture, forms picture.Forms) (*picture.Rendered, error) {
-	release, err := s.memory(ctx, s.decoding, min(pic.Memory, s.o.Decoding), "decode")
+	release, err := s.turn(ctx, pic)
 	if err != nil {
 		return nil, err
 	}
@@ -399,7 +403,7 @@ func (s *Store) crop(ctx context.Context, sum string, about picture.Focal) (*sto
 	}
 	forms := s.o.Forms
 	forms.Focal = about
-	decoded, err := s.memory(ctx, s.decoding, min(pic.Memory, s.o.Decoding), "decode")
+	decoded, err := s.turn(ctx, pic)
 	if err != nil {
 		return nil, err
 	}
@@ -413,6 +417,19 @@ func (s *Store) crop(ctx context.Context, sum string, about picture.Focal) (*sto
 		return nil, err
 	}
 	return p, s.index.putStored(ctx, "sha", p)
+}
+
+// turn waits for the memory that decoding a picture takes, and for a processor.
+func (s *Store) turn(ctx context.Context, pic *picture.Picture) (release func(), err error) {
+	free, err := s.memory(ctx, s.decoding, min(pic.Memory, s.o.Decoding), "decode")
+	if err != nil {
+		return nil, err
+	}
+	if err := s.processors.Acquire(ctx, 1); err != nil {
+		free()
+		return nil, fmt.Errorf("wait for a processor to decode: %w", err)
+	}
+	return func() { s.processors.Release(1); free() }, nil
 }
 
 // memory waits until so many bytes of a bound are free.

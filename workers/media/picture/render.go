@@ -13,6 +13,7 @@ import (
 	"image/png"
 	"io"
 	"math"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -28,6 +29,10 @@ const (
 	// same throughout the process: the encoder reuses its memory, and one in a hundred
 	// pictures comes out in wrong colours where methods alternate.
 	webpMethod = 2
+	// worthCollecting is how much a decoded picture takes, in bytes, that is collected as soon as
+	// it has been resized: that of 8 megapixels. A collection takes some hundredth of the time
+	// that such a picture does, and left to the runtime, two or three of them would lie about.
+	worthCollecting = 12 << 20
 )
 
 // Rendition is a resized form of a picture.
@@ -74,9 +79,11 @@ func (p *Picture) render(ctx context.Context, forms Forms, whole bool) (out *Ren
 			out, err = nil, refused("%s cannot be decoded: %v", p.Format, r)
 		}
 	}()
-	img, err := p.decode(ctx)
-	if err != nil {
-		return nil, err
+	var img image.Image // without crops, steps decodes it, and holds it no longer than it has to
+	if len(forms.Crops) > 0 {
+		if img, err = p.decode(ctx); err != nil {
+			return nil, err
+		}
 	}
 	out = new(Rendered)
 	if whole {
@@ -100,8 +107,14 @@ func (p *Picture) render(ctx context.Context, forms Forms, whole bool) (out *Ren
 }
 
 // steps appends the renditions of one picture or part, of the size given when upright, and
-// gives the smallest.
+// gives the smallest. A nil img is the whole picture.
 func (p *Picture) steps(ctx context.Context, out *Rendered, img image.Image, size image.Point, crop Crop, forms Forms) (image.Image, error) {
+	if img == nil {
+		var err error
+		if img, err = p.decode(ctx); err != nil {
+			return nil, err
+		}
+	}
 	widths := fit(size.X, forms.Widths)
 	slices.Reverse(widths) // each is made from the next greater one
 	from := len(out.Renditions)
@@ -112,6 +125,9 @@ func (p *Picture) steps(ctx context.Context, out *Rendered, img image.Image, siz
 		height := scaled(size.Y, width, size.X)
 		if i == 0 {
 			img = p.upright(img, width, height)
+			if crop == "" && p.file.decoded >= worthCollecting {
+				runtime.GC()
+			}
 		} else {
 			img = imaging.Resize(img, width, height, imaging.Lanczos)
 		}
