@@ -18,9 +18,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"github.com/rs/zerolog"
 
 	"github.com/loa-syndication/loa/events"
@@ -112,21 +112,62 @@ type mediaBench struct {
 	command func(ctx context.Context, args ...string) (*exec.Cmd, error)
 }
 
-// finish runs a process, and gives how long it took, what it used of memory at its peak, in MB,
-// and what it printed.
-func finish(cmd *exec.Cmd) (took time.Duration, memory float64, out []byte, err error) {
+// finish runs a process, and gives how long it took, and what it printed.
+func finish(cmd *exec.Cmd) (took time.Duration, out []byte, err error) {
 	var faults bytes.Buffer
 	cmd.Stderr = &faults
 	began := time.Now()
 	out, err = cmd.Output()
 	took = time.Since(began)
 	if err != nil {
-		return 0, 0, nil, fmt.Errorf("run %s: %w: %s", strings.Join(cmd.Args, " "), err, faults.String())
+		return 0, nil, fmt.Errorf("run %s: %w: %s", strings.Join(cmd.Args, " "), err, faults.String())
 	}
-	if use, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		memory = float64(use.Maxrss) * (1 << 10) / 1e6
+	return took, out, nil
+}
+
+// told is what the processes that this benchmark starts print, as JSON.
+type told struct {
+	// First, Again and Elsewhere are in pictures a second.
+	First, Again, Elsewhere float64
+	// Memory is the most that was resident, in MB. What the system tells of an ended child is
+	// no less than its parent had when it started it.
+	Memory float64
+}
+
+func (t told) print(e *env) error {
+	self, err := procfs.Self()
+	if err != nil {
+		return err
 	}
-	return took, memory, out, nil
+	status, err := self.NewStatus()
+	if err != nil {
+		return err
+	}
+	t.Memory = float64(status.VmHWM) / 1e6
+	return json.NewEncoder(e.stdout).Encode(t)
+}
+
+// child runs this program with other arguments.
+func (mb *mediaBench) child(cores int, args ...string) (time.Duration, told, error) {
+	var t told
+	cmd, err := mb.command(mb.ctx, args...)
+	if err != nil {
+		return 0, t, err
+	}
+	if cmd.Env == nil {
+		cmd.Env = os.Environ()
+	}
+	if cores > 0 {
+		cmd.Env = append(cmd.Env, fmt.Sprint("GOMAXPROCS=", cores))
+	}
+	took, out, err := finish(cmd)
+	if err != nil {
+		return 0, t, err
+	}
+	if err := json.NewDecoder(bytes.NewReader(out)).Decode(&t); err != nil {
+		return 0, t, fmt.Errorf("read what %s printed: %w", strings.Join(cmd.Args, " "), err)
+	}
+	return took, t, nil
 }
 
 // alone measures one picture of 12 megapixels.
@@ -141,25 +182,21 @@ func (mb *mediaBench) alone() error {
 	}
 	var took, memory, floor []float64
 	for mb.more(len(took), mb.size.alone, shortFirst) {
-		cmd, err := mb.command(mb.ctx, "bench", "render", file, mb.dir)
+		t, ours, err := mb.child(0, "bench", "render", file, mb.dir)
 		if err != nil {
 			return err
 		}
-		t, m, _, err := finish(cmd)
-		if err != nil {
-			return err
-		}
-		took, memory = append(took, ms(t)), append(memory, m)
+		took, memory = append(took, ms(t)), append(memory, ours.Memory)
 		beside := "alone"
 		if vips != "" {
-			bare, m, err := mb.thumbnails(vips, file)
+			bare, err := mb.thumbnails(vips, file)
 			if err != nil {
 				return err
 			}
 			floor = append(floor, ms(bare))
-			beside = fmt.Sprintf("six vipsthumbnail %.0f ms, %.0f MB", ms(bare), m)
+			beside = fmt.Sprintf("six vipsthumbnail %.0f ms", ms(bare))
 		}
-		mb.say("round %d of %d: one picture %.0f ms, %.0f MB, %s", len(took), mb.size.alone, ms(t), m, beside)
+		mb.say("round %d of %d: one picture %.0f ms, %.0f MB, %s", len(took), mb.size.alone, ms(t), ours.Memory, beside)
 	}
 	if mb.ctx.Err() != nil {
 		return mb.ctx.Err()
@@ -175,22 +212,23 @@ func (mb *mediaBench) alone() error {
 }
 
 // thumbnails has vipsthumbnail make the same files, one after the other.
-func (mb *mediaBench) thumbnails(vips, file string) (took time.Duration, memory float64, err error) {
+func (mb *mediaBench) thumbnails(vips, file string) (took time.Duration, err error) {
 	forms := picture.DefaultForms()
 	for _, width := range forms.Widths {
 		for _, format := range forms.Formats {
 			into := fmt.Sprintf("%s/vips-%d.%s[Q=80]", mb.dir, width, format.Ext())
-			t, m, _, err := finish(exec.CommandContext(mb.ctx, vips, "--size", fmt.Sprintf("%dx", width), "-o", into, file))
+			t, _, err := finish(exec.CommandContext(mb.ctx, vips, "--size", fmt.Sprintf("%dx", width), "-o", into, file))
 			if err != nil {
-				return 0, 0, err
+				return 0, err
 			}
-			took, memory = took+t, max(memory, m)
+			took += t
 		}
 	}
-	return took, memory, nil
+	return took, nil
 }
 
-// benchRenderCmd makes the renditions of one picture, as vipsthumbnail makes one of them.
+// benchRenderCmd makes the renditions of one picture, as vipsthumbnail makes one of them, and prints
+// a [told].
 type benchRenderCmd struct {
 	File string `arg:"" help:"The picture."`
 	Into string `arg:"" help:"Folder for its renditions."`
@@ -214,7 +252,7 @@ func (c *benchRenderCmd) Run(e *env) error {
 			return err
 		}
 	}
-	return nil
+	return told{}.print(e)
 }
 
 // mixed measures many pictures, with one processor and with two.
@@ -226,17 +264,17 @@ func (mb *mediaBench) mixed() error {
 	mb.say("drew %d pictures to be mixed", len(mixture))
 	var rates, floors, again, elsewhere, memory []float64
 	for round := 0; mb.more(round, mb.size.rounds, shortLast); round++ {
-		both, m, err := mb.stored(folder, coresUsed)
+		both, err := mb.stored(folder, coresUsed)
 		if err != nil {
 			return err
 		}
-		one, _, err := mb.stored(folder, 1)
+		one, err := mb.stored(folder, 1)
 		if err != nil {
 			return err
 		}
 		mb.say("round %d of %d: %d mixed pictures at %.1f/s, %.0f MB, with one processor %.1f/s; again at %.0f/s",
-			round+1, mb.size.rounds, mb.size.pictures, both.First, m, one.First, both.Again)
-		rates, floors, memory = append(rates, both.First), append(floors, one.First), append(memory, m)
+			round+1, mb.size.rounds, mb.size.pictures, both.First, both.Memory, one.First, both.Again)
+		rates, floors, memory = append(rates, both.First), append(floors, one.First), append(memory, both.Memory)
 		again, elsewhere = append(again, both.Again), append(elsewhere, both.Elsewhere)
 	}
 	if mb.ctx.Err() != nil {
@@ -305,31 +343,14 @@ func encoded(ctx context.Context, data []byte, ext string) ([]byte, error) {
 	return data, nil
 }
 
-// picturesStored is what a process says that stored pictures, in pictures a second.
-type picturesStored struct{ First, Again, Elsewhere float64 }
-
 // stored has a process store mixed pictures with so many processors.
-func (mb *mediaBench) stored(folder string, cores int) (rates picturesStored, memory float64, err error) {
-	cmd, err := mb.command(mb.ctx, "bench", "pictures", folder, fmt.Sprint("--count=", mb.size.pictures))
-	if err != nil {
-		return rates, 0, err
-	}
-	if cmd.Env == nil {
-		cmd.Env = os.Environ()
-	}
-	cmd.Env = append(cmd.Env, fmt.Sprint("GOMAXPROCS=", cores))
-	_, memory, out, err := finish(cmd)
-	if err != nil {
-		return rates, 0, err
-	}
-	if err := json.NewDecoder(bytes.NewReader(out)).Decode(&rates); err != nil {
-		return rates, 0, fmt.Errorf("read what bench pictures printed: %w", err)
-	}
-	return rates, memory, nil
+func (mb *mediaBench) stored(folder string, cores int) (told, error) {
+	_, t, err := mb.child(cores, "bench", "pictures", folder, fmt.Sprint("--count=", mb.size.pictures))
+	return t, err
 }
 
 // benchPicturesCmd stores pictures in a process of its own, whose memory can be told and whose
-// processors bounded, and prints a [picturesStored].
+// processors bounded, and prints a [told].
 type benchPicturesCmd struct {
 	benchFlags
 	From  string `arg:"" help:"Folder with the files that are mixed."`
@@ -361,7 +382,7 @@ func (c *benchPicturesCmd) Run(e *env) error {
 		}
 		pictures := media.New(options)
 		defer pictures.Close()
-		var rates picturesStored
+		var rates told
 		for _, pass := range []struct {
 			path string
 			rate *float64
@@ -376,7 +397,7 @@ func (c *benchPicturesCmd) Run(e *env) error {
 			}
 			*pass.rate = float64(c.Count) / time.Since(began).Seconds()
 		}
-		return json.NewEncoder(e.stdout).Encode(rates)
+		return rates.print(e)
 	})
 }
 
