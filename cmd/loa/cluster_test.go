@@ -34,7 +34,7 @@ type fleet struct {
 // member is one of the workers.
 type member struct {
 	*process
-	link *faultproxy.Link // its way to NATS
+	link *faultproxy.Link // its way to NATS, if there is no other
 }
 
 func newFleet(t *testing.T, partners ...*partner) *fleet {
@@ -59,8 +59,14 @@ func (f *fleet) start(roles, url string) *process {
 	return f.loa
 }
 
-// join starts a worker, whose way to NATS ends at one node, through a link.
+// join starts a worker that knows all nodes.
 func (f *fleet) join() member {
+	f.t.Helper()
+	return member{process: f.start("bulletins", f.cluster.URL())}
+}
+
+// joinByLink starts a worker whose way to NATS ends at one node, through a link.
+func (f *fleet) joinByLink() member {
 	f.t.Helper()
 	node := f.cluster.Nodes[f.workers%len(f.cluster.Nodes)]
 	link := faultproxy.StartLink(f.t, node.Addr)
@@ -124,7 +130,7 @@ func TestWorkersOnAClusterSurviveWhateverFails(t *testing.T) {
 		partners = append(partners, &partner{name: fmt.Sprint("phuong-", i)})
 	}
 	f := newFleet(t, partners...)
-	a, b, c := f.join(), f.join(), f.join()
+	a, b, c := f.join(), f.join(), f.joinByLink()
 	f.shared(3, "three joined")
 
 	said, stop, published := newLedger(), make(chan struct{}), make(chan struct{})
@@ -147,7 +153,7 @@ func TestWorkersOnAClusterSurviveWhateverFails(t *testing.T) {
 
 	a.Kill()
 	f.shared(2, "one was killed")
-	d := f.join()
+	d := f.joinByLink()
 	f.shared(3, "one joined")
 	b.Signal(syscall.SIGSTOP)
 	f.shared(2, "one hangs")

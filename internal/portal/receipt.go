@@ -303,7 +303,7 @@ func (rs *Receipts) attempt(batch []*call[Receipt, uint64]) (again []*call[Recei
 		if err == nil {
 			return nil
 		}
-		if !isConflict(err) {
+		if !streams.IsConflict(err) {
 			for _, c := range batch {
 				c.err = err
 			}
@@ -332,7 +332,7 @@ func (rs *Receipts) attempt(batch []*call[Receipt, uint64]) (again []*call[Recei
 			}
 		}
 		switch {
-		case isConflict(c.err):
+		case streams.IsConflict(c.err):
 			c.err = ErrConflict
 		case c.err != nil && passing(c.err):
 			again = append(again, c)
@@ -381,11 +381,6 @@ func (r Receipt) message() (*nats.Msg, error) {
 	return &nats.Msg{Subject: r.subject(), Data: data, Header: nats.Header{
 		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(r.Seq, 10)},
 	}}, nil
-}
-
-func isConflict(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
 
 // passing tells the errors of JetStream that time cures.

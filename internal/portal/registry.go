@@ -270,7 +270,7 @@ func conflict(err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, jetstream.ErrKeyExists) || isConflict(err) {
+	if errors.Is(err, jetstream.ErrKeyExists) || streams.IsConflict(err) {
 		return ErrConflict
 	}
 	return err

@@ -121,24 +121,19 @@ func reraise(ctx context.Context, js jetstream.JetStream, flags []storedFlag) er
 			}}
 		}
 		err := publishBatch(ctx, js, msgs)
-		if isConflict(err) && len(msgs) > 1 {
+		if streams.IsConflict(err) && len(msgs) > 1 {
 			// One spoils it for all.
 			for _, m := range msgs {
-				if err = publishBatch(ctx, js, []*nats.Msg{m}); err != nil && !isConflict(err) {
+				if err = publishBatch(ctx, js, []*nats.Msg{m}); err != nil && !streams.IsConflict(err) {
 					break
 				}
 			}
 		}
-		if err != nil && !isConflict(err) {
+		if err != nil && !streams.IsConflict(err) {
 			return fmt.Errorf("raise %d flags again: %w", len(batch), err)
 		}
 	}
 	return nil
-}
-
-func isConflict(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
 
 func publishBatch(ctx context.Context, js jetstream.JetStream, batch []*nats.Msg) error {

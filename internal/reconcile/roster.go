@@ -320,8 +320,7 @@ func (r *roster) write(ctx context.Context, t table, revision uint64) error {
 		return err
 	}
 	_, err = kv.Update(ctx, r.kind, data, revision)
-	var api *jetstream.APIError
-	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+	if streams.IsConflict(err) {
 		return errConflict
 	}
 	return err

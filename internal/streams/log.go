@@ -53,8 +53,7 @@ func (l *Log) Put(ctx context.Context, a *article.Article, last uint64) (uint64,
 	key := KeyOf(a.Site, a.ID)
 	ack, err := l.js.Publish(ctx, ArticleSubject(key), data,
 		jetstream.WithExpectStream(Articles), jetstream.WithExpectLastSequencePerSubject(last))
-	var api *jetstream.APIError
-	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+	if IsConflict(err) {
 		return 0, fmt.Errorf("write article %s: %w", key, ErrConflict)
 	}
 	if err != nil {

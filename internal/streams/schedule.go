@@ -123,8 +123,7 @@ func (s *Schedule) At(ctx context.Context, what string, k Key, at time.Time, hea
 	m.Header.Set(jetstream.ScheduleTargetHeader, dueSubject(what, string(k)))
 	m.Data = data
 	_, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectStream(Schedules), jetstream.WithExpectLastSequencePerSubject(last))
-	var api *jetstream.APIError
-	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+	if IsConflict(err) {
 		return fmt.Errorf("schedule the %s of %s: %w", what, k, ErrConflict)
 	}
 	if err != nil {

@@ -159,15 +159,10 @@ func (u *Uses) By(ctx context.Context, picture string, k Key) (Use, error) {
 // Remove takes a use away, unless it was noted anew since it was read.
 func (u *Uses) Remove(ctx context.Context, use Use) error {
 	err := u.kv.Purge(ctx, useKey(use.Picture, use.Article), jetstream.LastRevision(use.Revision), jetstream.PurgeTTL(usesMarker))
-	if err != nil && !conflict(err) {
+	if err != nil && !IsConflict(err) {
 		return fmt.Errorf("note that %s no longer uses picture %s: %w", use.Article, use.Picture, err)
 	}
 	return nil
-}
-
-func conflict(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
 
 // State of a picture's life.
@@ -240,7 +235,7 @@ func (u *Uses) Turn(ctx context.Context, picture string, from Life, to State) (L
 			next.revision, err = u.update(ctx, lifePrefix+picture, data, from.revision, to == Erased)
 		}
 	}
-	if conflict(err) {
+	if IsConflict(err) {
 		err = ErrConflict
 	}
 	if err != nil {

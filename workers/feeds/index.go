@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/loa-syndication/loa/internal/streams"
 )
 
@@ -181,8 +179,7 @@ func (f *Feeds) writeIndex(ctx context.Context, feed Feed, h *held) error {
 		return nil
 	}
 	revision, err := f.bucket.Update(ctx, feed.ID, data, h.revision)
-	var api *jetstream.APIError
-	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+	if streams.IsConflict(err) {
 		err = errMoved
 	}
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,5 +65,50 @@ func TestNothingAcknowledgedIsLostWithANode(t *testing.T) {
 	}
 	if n := s.CachedInfo().State.NumSubjects; n != uint64(stored) {
 		t.Errorf("%d subjects, want %d", n, stored)
+	}
+}
+
+// A replicated stream tells of conflicts by other codes than a single one, and by several.
+func TestConflictsAreToldFromFailures(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts a cluster")
+	}
+	c := Start(t)
+	js := c.JetStream(t)
+	if err := streams.Setup(t.Context(), js, streams.Options{Replicas: Size}); err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.KeyValue(t.Context(), streams.WorkersBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const writers, writes = 8, 10
+	var all sync.WaitGroup
+	var conflicts atomic.Int64
+	for range writers {
+		all.Go(func() {
+			for range writes {
+				for stored := false; !stored; {
+					var last uint64
+					if e, err := kv.Get(t.Context(), "x"); err == nil {
+						last = e.Revision()
+					}
+					_, err := kv.Update(t.Context(), "x", []byte("x"), last)
+					switch {
+					case err == nil:
+						stored = true
+					case streams.IsConflict(err):
+						conflicts.Add(1)
+					default:
+						t.Errorf("not known for a conflict: %v", err)
+						return
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+	if conflicts.Load() == 0 {
+		t.Error("there were no conflicts")
 	}
 }
