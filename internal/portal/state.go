@@ -17,6 +17,8 @@ type State struct {
 	Failures  int       `json:"failures,omitempty"` // in a row
 	Reason    string    `json:"reason,omitempty"`
 	NextProbe time.Time `json:"next_probe,omitzero"`
+	// Pause is how long before that the last failure was.
+	Pause time.Duration `json:"pause,omitzero"`
 	// Slow is zero for a portal whose answers are quick enough.
 	Slow Slowness `json:"slow,omitzero"`
 }

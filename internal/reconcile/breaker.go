@@ -37,13 +37,18 @@ func (b *breaker) fail(now time.Time, reason string, after time.Duration, p Paus
 }
 
 // restore brings back the state of a target that was down when it was last seen. Its next probe is
-// due when it was then, or at once if that has passed; never later than a pause from now.
+// due when it was then, or at once if that has passed; never later than that pause from now, since
+// the clock by which it was reckoned may have been set back.
 func (b *breaker) restore(s State, now time.Time, p Pauses) {
 	if !s.Down {
 		return
 	}
 	*b = breaker{failures: max(s.Failures, 1), since: s.Since, reason: s.Reason, until: s.NextProbe}
-	if most := now.Add(max(p.ProbeMost, retryAfterMost)); b.until.After(most) {
+	pause := max(p.ProbeMost, retryAfterMost)
+	if s.Pause > 0 {
+		pause = min(pause, s.Pause)
+	}
+	if most := now.Add(pause); b.until.After(most) {
 		b.until = most
 	}
 }

@@ -79,6 +79,9 @@ type State struct {
 	Failures  int // in a row
 	Reason    string
 	NextProbe time.Time
+	// Pause is how long before that the last failure was: how much later another worker, whose
+	// clock may have another idea of the time, probes at most.
+	Pause time.Duration
 }
 
 const (
@@ -349,9 +352,9 @@ func (e *Engine) accept(h handle) {
 		e.nak(h, jitter(heldBack))
 		return
 	}
-	if now.Before(h.flag.Until) {
-		l.remember(h.flag.Key, failure{until: h.flag.Until, at: l.failing[h.flag.Key].at})
-		e.nak(h, time.Until(h.flag.Until))
+	if left := e.pauseLeft(h.flag, now); left > 0 {
+		l.remember(h.flag.Key, failure{until: now.Add(left), at: l.failing[h.flag.Key].at})
+		e.nak(h, left)
 		return
 	}
 	probing := l.breaker.halfOpen(now) && len(l.items) == 0

@@ -115,7 +115,7 @@ func (e *Engine) goDown(r run, after time.Duration) {
 		e.log.Warn().Err(r.err).Str("target", l.target).Int("failures", l.breaker.failures).
 			Time("next_probe", l.breaker.until).Msg("target is down")
 		e.opts.OnState(l.target, State{Down: true, Since: l.breaker.since, Failures: l.breaker.failures,
-			Reason: l.breaker.reason, NextProbe: l.breaker.until})
+			Reason: l.breaker.reason, NextProbe: l.breaker.until, Pause: l.breaker.until.Sub(now)})
 	}
 	l.allowed = 1
 	for _, it := range r.items {
@@ -176,6 +176,18 @@ func (e *Engine) failKey(l *lane, it *item, err error) {
 			e.nakAll(handles, pause)
 		}
 	})
+}
+
+// pauseLeft is for how long a flag that was refused is still to be put off. What is more than any
+// pause is left by a clock that was set back since, and counts for nothing.
+func (e *Engine) pauseLeft(f Flag, now time.Time) time.Duration {
+	left := f.Until.Sub(now)
+	for _, pause := range e.opts.Pauses.Key {
+		if left > 0 && left <= pause+pause/5 { // which it may have been spread by
+			return left
+		}
+	}
+	return 0
 }
 
 // putOffTimeout bounds the writing of a failure into its flag.

@@ -193,7 +193,7 @@ func (e *Engine) look(ctx context.Context, r *refill, n, held int, skip map[stri
 				}
 				read++
 				r.cursor[class] = f.seq
-				if r.known[f.seq] || skip[f.Key] || now.Before(f.Until) {
+				if r.known[f.seq] || skip[f.Key] || e.pauseLeft(f.Flag, now) > 0 {
 					continue
 				}
 				skip[f.Key] = true
@@ -308,7 +308,8 @@ func (e *Engine) compare(waiting map[string]Waiting) {
 			continue
 		}
 		l := e.lane(target)
-		if now.Sub(w.Oldest) < patrolAge || now.Sub(l.lastSuccess) < patrolQuiet {
+		// A flag of the future was raised before a clock was set back.
+		if now.Sub(w.Oldest).Abs() < patrolAge || now.Sub(l.lastSuccess) < patrolQuiet {
 			continue // a later look will tell
 		}
 		if w.Flags > len(l.items)+len(l.lowered) && !l.away {

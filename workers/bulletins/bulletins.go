@@ -110,7 +110,7 @@ func (w *Worker) Limits(name string) reconcile.Limits {
 // State is how the portal fared when it was last seen, for [reconcile.Options].
 func (w *Worker) State(name string) reconcile.State {
 	s := w.opts.Portals.State(name)
-	return reconcile.State{Down: s.Down, Since: s.Since, Failures: s.Failures, Reason: s.Reason, NextProbe: s.NextProbe}
+	return reconcile.State{Down: s.Down, Since: s.Since, Failures: s.Failures, Reason: s.Reason, NextProbe: s.NextProbe, Pause: s.Pause}
 }
 
 // Reconcile makes the portal hold the articles as they are now, if they concern it.

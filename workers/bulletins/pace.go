@@ -86,7 +86,7 @@ func (w *Worker) OnState(name string, s reconcile.State) {
 	w.paces.mu.Lock()
 	defer w.paces.mu.Unlock()
 	w.opts.Portals.SetState(name, portal.State{
-		Down: s.Down, Since: s.Since, Failures: s.Failures, Reason: s.Reason, NextProbe: s.NextProbe,
+		Down: s.Down, Since: s.Since, Failures: s.Failures, Reason: s.Reason, NextProbe: s.NextProbe, Pause: s.Pause,
 		Slow: w.paces.get(name, w.opts.Portals).slow,
 	})
 }
