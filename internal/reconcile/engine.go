@@ -120,7 +120,7 @@ type Engine struct {
 	wakes      chan wake
 	refilled   chan refill
 	waiting    chan map[string]Waiting
-	terminated chan handle // dead letters were made of these
+	setasides  chan setaside // what became of flags of which dead letters were to be made
 	swept      chan []removal
 	closed     chan *group   // its readers have ended
 	patrolNow  chan struct{} // look for abandoned flags soon
@@ -197,7 +197,7 @@ func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error
 		wakes:      make(chan wake, 64),
 		refilled:   make(chan refill, 64),
 		waiting:    make(chan map[string]Waiting),
-		terminated: make(chan handle, 64),
+		setasides:  make(chan setaside, 64),
 		swept:      make(chan []removal, 1),
 		closed:     make(chan *group, n),
 		patrolNow:  make(chan struct{}, 1),
@@ -275,10 +275,8 @@ func (e *Engine) dispatch(ctx, reading, runCtx context.Context) {
 			e.take(reading, s)
 		case g := <-e.closed:
 			e.readersClosed(reading, g)
-		case h := <-e.terminated:
-			if l := e.lanes[h.flag.Target]; l != nil {
-				l.lower(h, time.Now())
-			}
+		case s := <-e.setasides:
+			e.finishSetAside(s)
 		case removed := <-e.swept:
 			e.finishSweep(removed)
 		case now := <-beat.C:
@@ -519,7 +517,7 @@ func (e *Engine) drain(around *sync.WaitGroup, leaveRoster, cancelRuns context.C
 			e.lease.Store(&s.until) // for what still runs
 		case <-e.swept:
 			e.sweeping = false
-		case <-e.terminated:
+		case <-e.setasides:
 		case g := <-e.closed:
 			g.reading = false
 		case now := <-ticks.C:
@@ -543,7 +541,7 @@ func (e *Engine) drain(around *sync.WaitGroup, leaveRoster, cancelRuns context.C
 		case <-e.waiting:
 		case <-e.refilled:
 		case <-e.wakes:
-		case <-e.terminated:
+		case <-e.setasides:
 		case <-e.swept:
 			e.sweeping = false
 		case <-ended:

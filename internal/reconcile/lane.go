@@ -32,6 +32,9 @@ type lane struct {
 	// removed: they are in the stream, but do not wait. To raise their flags again would
 	// supersede them, and a lane of many flags would never be empty.
 	lowered map[uint64]removal
+	// aside are those of which dead letters are being made, which may take a while: their flags
+	// must not be raised again either, or each would make another dead letter.
+	aside map[uint64]bool
 	// lastSuccess tells a target that fails from a key that fails: see blamesKey.
 	lastSuccess time.Time
 
@@ -71,7 +74,7 @@ type handle struct {
 }
 
 func newLane(target string) *lane {
-	return &lane{target: target, items: map[string]*item{}, allowed: 1, cursor: map[string]uint64{}}
+	return &lane{target: target, items: map[string]*item{}, aside: map[uint64]bool{}, allowed: 1, cursor: map[string]uint64{}}
 }
 
 // add puts h among handles; a message of the same class is superseded by it, and needs no

@@ -65,7 +65,7 @@ func (e *Engine) settle(r run) {
 		}
 	case kind == permanent:
 		for _, it := range r.items {
-			e.setAside(it.held, r.err)
+			e.setAside(l, it.held, r.err)
 		}
 	case errors.Is(r.err, context.Canceled):
 		for _, it := range r.items {
@@ -153,7 +153,7 @@ func (e *Engine) blamesKey(r run) bool {
 func (e *Engine) failKey(l *lane, it *item, err error) {
 	if it.flag.Failures >= len(e.opts.Pauses.Key) || it.flag.Failures == 0 && len(l.failing) >= maxFailing {
 		delete(l.failing, it.flag.Key)
-		e.setAside(it.held, err)
+		e.setAside(l, it.held, err)
 		return
 	}
 	now := time.Now()
@@ -195,7 +195,10 @@ const putOffTimeout = 20 * time.Second
 
 // setAside makes dead letters of flags: written first, then taken down. Until both are done the
 // flag comes again.
-func (e *Engine) setAside(held []handle, cause error) {
+func (e *Engine) setAside(l *lane, held []handle, cause error) {
+	for _, h := range held {
+		l.aside[h.seq] = true
+	}
 	e.others.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), deadTimeout)
 		defer cancel()
@@ -209,17 +212,35 @@ func (e *Engine) setAside(held []handle, cause error) {
 			if err != nil {
 				e.log.Error().Err(err).Str("target", f.Target).Str("key", f.Key).AnErr("cause", cause).Msg("dead letter not stored, will be retried")
 				e.nak(h, ownMost)
-				continue
+			} else {
+				e.log.Error().Err(cause).Str("target", f.Target).Str("key", f.Key).Msg("set aside as a dead letter")
+				e.metrics.dead.Inc()
+				_ = h.msg.TermWithReason("dead letter") // a lost one makes the dead letter twice
 			}
-			e.log.Error().Err(cause).Str("target", f.Target).Str("key", f.Key).Msg("set aside as a dead letter")
-			e.metrics.dead.Inc()
-			_ = h.msg.TermWithReason("dead letter") // a lost one makes the dead letter twice
 			select {
-			case e.terminated <- h:
+			case e.setasides <- setaside{h, err == nil}:
 			case <-e.stopped:
 			}
 		}
 	})
+}
+
+// setaside is the outcome for one message.
+type setaside struct {
+	handle
+	stored bool // as a dead letter
+}
+
+func (e *Engine) finishSetAside(s setaside) {
+	l := e.lanes[s.flag.Target]
+	if l == nil {
+		return
+	}
+	delete(l.aside, s.seq)
+	if s.stored {
+		l.lower(s.handle, time.Now())
+	}
+	e.forget(l.target, l)
 }
 
 // deadTimeout bounds the writing of a dead letter.

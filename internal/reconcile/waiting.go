@@ -152,6 +152,9 @@ func (e *Engine) refill(l *lane, now time.Time) {
 	for seq := range l.lowered {
 		r.known[seq] = true
 	}
+	for seq := range l.aside {
+		r.known[seq] = true
+	}
 	// What the lane holds goes by message: the same key's flag of the other class may wait.
 	for _, it := range l.items {
 		for _, h := range slices.Concat(it.held, it.next) {
@@ -312,7 +315,7 @@ func (e *Engine) compare(waiting map[string]Waiting) {
 		if now.Sub(w.Oldest).Abs() < patrolAge || now.Sub(l.lastSuccess) < patrolQuiet {
 			continue // a later look will tell
 		}
-		if w.Flags > len(l.items)+len(l.lowered) && !l.away {
+		if w.Flags > len(l.items)+len(l.lowered)+len(l.aside) && !l.away {
 			l.away = true
 			e.pump(l)
 		}
