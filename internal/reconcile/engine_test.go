@@ -523,13 +523,13 @@ func TestTargetsCatchUpWithoutAPatrol(t *testing.T) {
 		return nil
 	})
 	e, _ := run(t, js, reconcile.Options{Reconciler: r, Pauses: reconcile.Pauses{ProbeFirst: time.Millisecond, ProbeMost: 10 * time.Millisecond}})
-	began := time.Now()
 	for i := range 40 {
 		target := fmt.Sprint("p", i)
 		raise(t, js, "portal", streams.Normal, target, keys(2)...)
 		e.Wake(target) // has it look for flags while it goes down
 		raise(t, js, "portal", streams.Express, target, keys(2)...)
 	}
+	began := time.Now()
 	loatest.Eventually(t, "all targets are level", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
