@@ -52,6 +52,7 @@ type stack struct {
 	worker   *bulletins.Worker
 	log      *logged
 	stop     func() // the engine
+	instance string // what its engine says that it is, if there is no other of it
 	// pushed counts the flags whose portal was brought level.
 	pushed atomic.Int64
 }
@@ -111,7 +112,7 @@ func open(ctx context.Context, js jetstream.JetStream) (*stack, error) {
 func (s *stack) engine(ctx context.Context, workers int, pauses reconcile.Pauses) (*reconcile.Engine, error) {
 	e, err := reconcile.New(ctx, s.js, reconcile.Options{
 		Kind: bulletins.Kind, Reconciler: s, Limits: s.worker.Limits, OnState: s.worker.OnState,
-		Workers: workers, Pauses: pauses, Log: zerolog.New(s.log),
+		Workers: workers, Pauses: pauses, Instance: s.instance, Log: zerolog.New(s.log),
 	})
 	if err == nil {
 		s.portals.OnChange(e.Wake)
