@@ -142,23 +142,23 @@ func (c *portalsVerifyCmd) summarise(e *env, p portal.Portal, r reach.VerifyResu
 		e.printf("\n")
 	}
 	e.printf("%s holds %d of %d articles as it is to.\n", p.Name, r.Level, r.Compared)
-	if n := r.Differences(); n > 0 {
+	if r.Differences() > 0 {
 		var kinds []string
 		for _, d := range reach.Drifts() {
 			if r.Drifts[d] > 0 {
 				kinds = append(kinds, fmt.Sprintf("%d %s", r.Drifts[d], d))
 			}
 		}
-		e.printf("%d differ: %s.\n", n, strings.Join(kinds, ", "))
+		e.printf("Different: %s.\n", strings.Join(kinds, ", "))
 	}
 	if r.Waiting > 0 {
-		e.printf("%d wait to be sent, or are just being.\n", r.Waiting)
+		e.printf("Waiting to be sent, or just being sent: %d.\n", r.Waiting)
 	}
 	if r.SetAside > 0 {
-		e.printf("%d are set aside: see loa dead ls.\n", r.SetAside)
+		e.printf("Set aside as dead letters: %d; see loa dead ls.\n", r.SetAside)
 	}
 	if r.Unsent > 0 {
-		e.printf("%d that its filter selects were never sent to it; to send them: loa resync --portal %s\n", r.Unsent, p.Name)
+		e.printf("Selected by its filter, and never sent: %d; to send them: loa resync --portal %s\n", r.Unsent, p.Name)
 	}
 	mendable := 0
 	for d, n := range r.Drifts {
@@ -168,9 +168,9 @@ func (c *portalsVerifyCmd) summarise(e *env, p portal.Portal, r reach.VerifyResu
 	}
 	switch {
 	case r.Again > 0:
-		e.printf("%d are sent again%s.\n", r.Again, c.when(p))
+		e.printf("Sent again%s: %d.\n", c.when(p), r.Again)
 	case mendable > 0:
-		e.printf("To have %d of them sent again: loa portals verify %s --repair\n", mendable, p.Name)
+		e.printf("To have %d sent again: loa portals verify %s --repair\n", mendable, p.Name)
 	}
 }
 
@@ -178,7 +178,7 @@ func (c *portalsVerifyCmd) summarise(e *env, p portal.Portal, r reach.VerifyResu
 func (c *portalsVerifyCmd) when(p portal.Portal) string {
 	switch {
 	case p.Paused != nil:
-		return " when the portal is resumed, which is paused: " + p.Paused.Why
+		return " when the portal is resumed, which is paused (" + p.Paused.Why + ")"
 	case p.Digest != nil:
 		next, err := p.Digest.Next(time.Now())
 		if err != nil || next.IsZero() {

@@ -290,6 +290,8 @@ type suspect struct {
 	guid string
 	// held is what the portal holds; nil: nothing.
 	held *events.ManifestEntry
+	// listed says that it is an entry of the page.
+	listed bool
 }
 
 // suspects compares a page with its answer.
@@ -314,7 +316,7 @@ func (v *verification) suspects(page events.ManifestPage, answer events.Holdings
 			h = &e // as it is to be
 		}
 		if _, differs := drift(e, h); differs || !touched[e.GUID] {
-			all = append(all, suspect{streams.KeyOf(e.Site, e.ID), e.GUID, h})
+			all = append(all, suspect{streams.KeyOf(e.Site, e.ID), e.GUID, h, true})
 			continue
 		}
 		v.result.Level++
@@ -325,7 +327,7 @@ func (v *verification) suspects(page events.ManifestPage, answer events.Holdings
 			if h.Site != "" && h.ID != "" {
 				key = streams.KeyOf(h.Site, h.ID)
 			}
-			all = append(all, suspect{key, h.GUID, held[h.GUID]})
+			all = append(all, suspect{key, h.GUID, held[h.GUID], false})
 		}
 	}
 	return all
@@ -395,7 +397,7 @@ func (v *verification) look(ctx context.Context, suspects []suspect) error {
 			e, known = current{}, false
 		}
 		_, flagged := up[reconcile.Pair{Target: v.o.Portal.Name, Key: string(sus.key)}]
-		d, differs := v.judge(e, known, sus.held, receipts[sus.key], flagged)
+		d, differs := v.judge(e, known, sus, receipts[sus.key], flagged)
 		if !differs {
 			continue
 		}
@@ -418,17 +420,20 @@ func (v *verification) look(ctx context.Context, suspects []suspect) error {
 }
 
 // judge decides what a suspect is, and counts it where it is no difference.
-func (v *verification) judge(e current, known bool, held *events.ManifestEntry, r portal.Receipt, flagged bool) (Drift, bool) {
-	if !known {
-		return Unknown, held != nil // else it has left the log meanwhile
+func (v *verification) judge(e current, known bool, sus suspect, r portal.Receipt, flagged bool) (Drift, bool) {
+	held := sus.held
+	if !known { // or it has left the log meanwhile; what is withdrawn there need not be known here
+		return Unknown, held != nil && held.Status == events.StatusLive
 	}
 	p := v.o.Portal
 	d, differs := drift(e.ManifestEntry, held)
 	due := p.Due(e.Article, r, v.Tree)
 	letter, dead := v.dead[p.Name+"."+string(e.Key)]
 	switch {
-	case !differs && (r.Touched() || held == nil):
-		v.result.Level++
+	case !differs && (r.Touched() || held == nil || !e.Live()):
+		if sus.listed {
+			v.result.Level++
+		}
 		return "", false
 	case !differs:
 		return Unnoted, true

@@ -160,3 +160,37 @@ func BenchmarkVerify(b *testing.B) {
 		b.ReportMetric(float64(articles)/time.Since(began).Seconds(), "articles/s")
 	}
 }
+
+// What a portal holds beside the entries counts only if it should not be so.
+func TestWhatIsHeldBesideTheEntries(t *testing.T) {
+	w := newWorld(t)
+	w.portal("mo", func(p *portal.Portal) { p.Filter.Categories = []string{"khac"} })
+	live, gone := w.article("con", 1, events.StatusLive), w.article("rut", 2, events.StatusWithdrawn)
+	state := func(guid, id string, version int64, status string) events.ManifestEntry {
+		return events.ManifestEntry{GUID: guid, Site: "ward", ID: id, Version: version, Status: status}
+	}
+	for name, c := range map[string]struct {
+		held events.ManifestEntry
+		want reach.Drift // "": none
+	}{
+		"not selected, as it is":        {state(live.GUID, "con", 1, events.StatusLive), reach.Unnoted},
+		"not selected, newer":           {state(live.GUID, "con", 2, events.StatusLive), reach.Newer},
+		"withdrawn, and shown":          {state(gone.GUID, "rut", 1, events.StatusLive), reach.Shown},
+		"withdrawn on both sides":       {state(gone.GUID, "rut", 2, events.StatusWithdrawn), ""},
+		"withdrawn before":              {state(gone.GUID, "rut", 1, events.StatusWithdrawn), ""},
+		"unknown":                       {state("urn:x", "x", 1, events.StatusLive), reach.Unknown},
+		"unknown, and withdrawn":        {state("urn:x", "x", 1, events.StatusWithdrawn), ""},
+		"unknown, under another's name": {state("urn:x", "con", 1, events.StatusLive), reach.Unknown},
+		"of which it tells no name":     {events.ManifestEntry{GUID: live.GUID, Version: 1, Status: events.StatusLive}, reach.Unknown},
+	} {
+		m := &mirror{most: events.MaxHoldings, held: map[string]events.ManifestEntry{c.held.GUID: c.held}}
+		r, by := w.verify("mo", m, nil)
+		got := reach.Drift("")
+		for _, d := range by {
+			got = d.Drift
+		}
+		if got != c.want || len(by) > 1 || r.Compared != 0 || r.Level != 0 {
+			t.Errorf("%s: %q, expected %q: %+v", name, got, c.want, r)
+		}
+	}
+}
