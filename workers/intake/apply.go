@@ -7,14 +7,17 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/objects"
 	"github.com/loa-syndication/loa/internal/streams"
 )
 
-// apply makes an event the article's newest version, unless the article has got there already.
-func (in *Intake) apply(ctx context.Context, key streams.Key, ev events.Event) (outcomeKind, error) {
+// apply makes an event, which came as m, the article's newest version, unless the article has got
+// there already.
+func (in *Intake) apply(ctx context.Context, key streams.Key, ev events.Event, m jetstream.Msg) (outcomeKind, error) {
 	for erased := false; ; {
 		cur, err := in.current(ctx, key)
 		if err != nil {
@@ -26,7 +29,10 @@ func (in *Intake) apply(ctx context.Context, key streams.Key, ev events.Event) (
 		}
 		if kind == duplicate {
 			// A crash may have come between the log and what follows from it.
-			return duplicate, in.settle(ctx, cur)
+			if err := in.settle(ctx, cur); err != nil {
+				return "", err
+			}
+			return duplicate, in.describe(ctx, cur.Article, cur, ev, m)
 		}
 		next, err := in.build(ctx, cur.Article, ev)
 		if err != nil {
@@ -47,7 +53,11 @@ func (in *Intake) apply(ctx context.Context, key streams.Key, ev events.Event) (
 		if err != nil {
 			return "", err
 		}
-		return applied, in.settle(ctx, streams.Entry{Article: next, Key: key, Seq: seq})
+		made := streams.Entry{Article: next, Key: key, Seq: seq}
+		if err := in.settle(ctx, made); err != nil {
+			return "", err
+		}
+		return applied, in.describe(ctx, cur.Article, made, ev, m)
 	}
 }
 

@@ -16,31 +16,31 @@ import (
 	"github.com/loa-syndication/loa/internal/streams"
 )
 
-// describe warns of an article's pictures that say nothing to those who do not see them, and of
-// those and attachments that will never come: with a dead letter that stands for one version, the
-// newest. It refuses nothing.
-func (in *Intake) describe(ctx context.Context, key streams.Key, ev events.Event, m jetstream.Msg) error {
+// describe warns of the pictures in a version that an event made which say nothing to those who do
+// not see them, and of those and attachments that will never come: with a dead letter that stands
+// for one version, the newest. It refuses nothing. cur is the version before, or the same.
+func (in *Intake) describe(ctx context.Context, cur *article.Article, made streams.Entry, ev events.Event, m jetstream.Msg) error {
 	var silent, refused []string
-	if ev.Article != nil {
-		silent = undescribed(ev.Article)
-		var err error
-		if refused, err = in.refused(ctx, key, ev); err != nil {
-			return err
-		}
+	if ev.Article != nil && made.Live() {
+		silent, refused = undescribed(ev.Article), refusedIn(made.Article)
+	}
+	wrong := len(silent)+len(refused) > 0
+	if !wrong && (cur == nil || len(cur.Images)+len(cur.Attachments) == 0) {
+		return nil // nor was there anything to warn of
 	}
 	version := fmt.Sprint(ev.Version())
 	warned := false
-	for l, err := range in.dead.List(ctx, streams.Warnings, string(key)) {
+	for l, err := range in.dead.List(ctx, streams.Warnings, string(made.Key)) {
 		if err != nil {
 			return err
 		}
-		if l.Version == version && len(silent)+len(refused) > 0 {
+		if l.Version == version && wrong {
 			warned = true
 		} else if err := in.dead.Drop(ctx, l.Seq); err != nil && !errors.Is(err, streams.ErrNoDeadLetter) {
 			return err
 		}
 	}
-	if warned || len(silent)+len(refused) == 0 {
+	if warned || !wrong {
 		return nil
 	}
 	var reasons []string
@@ -51,7 +51,7 @@ func (in *Intake) describe(ctx context.Context, key streams.Key, ev events.Event
 		reasons = append(reasons, withoutThem(refused))
 	}
 	l := letter(m, ev, &refusal{reason: strings.Join(reasons, "; "), faults: append(silent, refused...)})
-	return in.warn(ctx, key, l, len(refused) > 0)
+	return in.warn(ctx, made.Key, l, len(refused) > 0)
 }
 
 // warn stores a warning. With again, a person who retries it has what was refused tried once more.
@@ -73,24 +73,19 @@ func withoutThem(refused []string) string {
 	return fmt.Sprintf("the article goes without %d pictures or attachments", len(refused))
 }
 
-// refused names the pictures and attachments of the version that an event made which will never
-// come, and why.
-func (in *Intake) refused(ctx context.Context, key streams.Key, ev events.Event) (faults []string, err error) {
-	cur, err := in.log.Latest(ctx, key)
-	if err != nil || !cur.Live() || cur.Number != ev.Version() {
-		return nil, err
-	}
-	for _, img := range cur.Images {
+// refusedIn names the pictures and attachments of an article which will never come, and why.
+func refusedIn(a *article.Article) (faults []string) {
+	for _, img := range a.Images {
 		if !img.Stored() && !img.Pending {
 			faults = append(faults, clip(name(img.Image))+": "+img.Fault)
 		}
 	}
-	for _, at := range cur.Attachments {
+	for _, at := range a.Attachments {
 		if at.Fault != "" && !at.Pending {
 			faults = append(faults, clip(at.URL)+": "+at.Fault)
 		}
 	}
-	return faults, nil
+	return faults
 }
 
 // undescribed names the pictures that have no alternative text: neither in the list of images

@@ -222,10 +222,7 @@ func (in *Intake) event(ctx context.Context, m jetstream.Msg, due bool) (outcome
 		return "", ev, &refusal{reason: fmt.Sprintf("/data/site: got %q, expected one of the configured sites", ev.Site())}
 	}
 	if a := ev.Article; a == nil || a.EmbargoUntil == nil || !a.EmbargoUntil.After(in.opts.Now()) {
-		kind, err := in.apply(ctx, key, ev)
-		if err == nil && (kind == applied || kind == duplicate) {
-			err = in.describe(ctx, key, ev, m)
-		}
+		kind, err := in.apply(ctx, key, ev, m)
 		return kind, ev, err
 	}
 	if due {
