@@ -12,8 +12,8 @@ import (
 // fillRetry is the pause before another attempt to fill feeds.
 const fillRetry = 10 * time.Second
 
-// fillFeeds flags the feeds that came into the configuration after the articles that they are to
-// show: the router looks at new versions only. It is done once, at the start, since the sites do
+// fillFeeds flags the feeds that came into the configuration, or into Loa, after the articles that
+// they are to show: the router looks at new versions only. It is done once, at the start, since the sites do
 // not change while Loa runs; where no feed is empty it costs a look at the indexes.
 func (a *app) fillFeeds(ctx context.Context) error {
 	for {
@@ -33,8 +33,11 @@ func (a *app) fillFeeds(ctx context.Context) error {
 func (a *app) fillFeedsOnce(ctx context.Context) error {
 	indexes := feeds.NewIndexes(a.backbone.js, a.catalog)
 	lacking, err := indexes.Lacking(ctx)
-	if err != nil || len(lacking) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(lacking) == 0 {
+		return indexes.Filled(ctx)
 	}
 	wanted, seen := map[string]bool{}, map[string]bool{}
 	var sites []string
@@ -55,5 +58,5 @@ func (a *app) fillFeedsOnce(ctx context.Context) error {
 	if raised := reach.Total(r.Feeds).Raised; raised > 0 {
 		a.log.Info().Int("feeds", len(lacking)).Int("flags", raised).Str("stream", streams.Flags).Msg("new feeds are being filled from the log")
 	}
-	return nil
+	return indexes.Filled(ctx)
 }

@@ -102,13 +102,25 @@ func (ix *Indexes) read(ctx context.Context, ids []string) (map[string]*index, e
 	return found, nil
 }
 
+// galleriesFilled is a key beside the indexes, and no feed's id. Where it is missing, the log may be
+// older than galleries are, and hold pictures that none of them was told of.
+const galleriesFilled = "filled.galleries"
+
 // Lacking gives the feeds of sites and subtrees that have no entries although the log holds
 // articles for them: those of sites that came into the tree above articles which were there
-// already. Nothing else would fill them but new articles.
+// already. Nothing else would fill them but new articles. Until [Indexes.Filled], it gives
+// galleries too; afterwards, one without entries is that of a site without pictures.
 func (ix *Indexes) Lacking(ctx context.Context) ([]Feed, error) {
+	_, galleries, err := streams.LatestValue(ctx, ix.js, streams.FeedsBucket, galleriesFilled)
+	if err != nil {
+		return nil, fmt.Errorf("look up whether galleries were filled: %w", err)
+	}
 	var ids []string
 	for _, s := range ix.catalog.tree.All() {
 		ids = append(ids, s.ID, s.ID+separator+ofAll)
+		if galleries == 0 {
+			ids = append(ids, s.ID+separator+ofGallery)
+		}
 	}
 	log, err := ix.js.Stream(ctx, streams.Articles)
 	if err != nil {
@@ -144,6 +156,18 @@ func (ix *Indexes) Lacking(ctx context.Context) ([]Feed, error) {
 		}
 	}
 	return lacking, nil
+}
+
+// Filled notes that what the feeds lacked has been flagged.
+func (ix *Indexes) Filled(ctx context.Context) error {
+	bucket, err := ix.js.KeyValue(ctx, streams.FeedsBucket)
+	if err == nil {
+		_, err = bucket.Create(ctx, galleriesFilled, nil)
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+		return fmt.Errorf("note that galleries were filled: %w", err)
+	}
+	return nil
 }
 
 // Sites is the ids of the sites whose articles the feed may show.

@@ -49,16 +49,62 @@ func TestCompareFindsWhatAFeedLacks(t *testing.T) {
 		t.Errorf("the city's feed misses %d articles, expected %d", n, len(all)-1)
 	}
 
-	lacking, err := ix.Lacking(t.Context())
+	found := lacking(t, ix)
+	if !found[sample.City+"--all"] || !found[sample.CauGo+"--all"] || found[sample.CauGo] || found[sample.City] {
+		t.Errorf("lacking are %v", found)
+	}
+}
+
+func lacking(t *testing.T, ix *Indexes) map[string]bool {
+	t.Helper()
+	all, err := ix.Lacking(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := map[string]bool{}
-	for _, f := range lacking {
+	for _, f := range all {
 		found[f.ID] = true
 	}
-	if !found[sample.City+"--all"] || !found[sample.CauGo+"--all"] || found[sample.CauGo] || found[sample.City] {
-		t.Errorf("lacking are %v", found)
+	return found
+}
+
+// A log that is older than galleries are fills them, once.
+func TestGalleriesAreFilledFromAnOlderLog(t *testing.T) {
+	w := newWorld(t, Settings{})
+	all := many(t, ward, 2)
+	with := withGallery(all[0], "a")
+	with.Ever.Gallery = false // as an earlier version wrote it
+	w.level(ward, with, all[1])
+	ix := NewIndexes(w.js, w.catalog)
+	for range 2 { // the first may have been cut off
+		if !lacking(t, ix)[gallery] {
+			t.Error("the gallery lacks nothing")
+		}
+	}
+	var behind []string
+	for e, err := range w.log.Walk(t.Context(), "*", 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = ix.Compare(t.Context(), []streams.Entry{e}, func(feed string, e streams.Entry, level bool) {
+			if feed == gallery && !level {
+				behind = append(behind, e.ID)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(behind) != 1 || behind[0] != with.ID {
+		t.Errorf("the gallery is behind on %v", behind)
+	}
+	for range 2 {
+		if err := ix.Filled(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if lacking(t, ix)[gallery] {
+			t.Error("the gallery is filled again and again")
+		}
 	}
 }
 
