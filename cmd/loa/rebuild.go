@@ -24,11 +24,11 @@ type mediaRebuildCmd struct {
 
 // Help is shown by loa media rebuild --help.
 func (*mediaRebuildCmd) Help() string {
-	return `For use after media.widths was changed in the configuration. Every picture of
-the articles in the log is rendered anew from its original, unless that is done already, and
-articles whose renditions change by it get a new revision, which feeds and portals follow. Loa
-goes on meanwhile. It may be interrupted and run again: it goes on where it was. Former
-renditions stay, for those who show them, until the picture is erased.`
+	return `For use after widths, formats or crops of media were changed in the configuration. Every
+picture of the articles in the log is rendered anew from its original, unless that is done
+already, and articles whose renditions change by it get a new revision, which feeds and portals
+follow. Loa goes on meanwhile. It may be interrupted and run again: it goes on where it was.
+Former renditions stay, for those who show them, until the picture is erased.`
 }
 
 // maxRebuildJobs bounds the processors and the memory that a rebuild takes.
