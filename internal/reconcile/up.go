@@ -29,8 +29,20 @@ const (
 func Up(ctx context.Context, js jetstream.JetStream, kind string, pairs []Pair) (map[Pair]Flag, error) {
 	up := map[Pair]Flag{}
 	for part := range slices.Chunk(pairs, upAtOnce) {
-		if err := askUp(ctx, js, kind, part, up); err != nil {
-			return nil, fmt.Errorf("look up which of %d flags of kind %s are up: %w", len(part), kind, err)
+		// The server overlooks a flag that is replaced by a newer one while it answers.
+		for range 2 {
+			if err := askUp(ctx, js, kind, part, up); err != nil {
+				return nil, fmt.Errorf("look up which of %d flags of kind %s are up: %w", len(part), kind, err)
+			}
+			down := make([]Pair, 0, len(part))
+			for _, p := range part {
+				if _, ok := up[p]; !ok {
+					down = append(down, p)
+				}
+			}
+			if part = down; len(part) == 0 {
+				break
+			}
 		}
 	}
 	return up, nil
