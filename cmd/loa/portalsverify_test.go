@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/article"
@@ -142,6 +144,43 @@ func TestDriftAtAPortalIsShownAndMended(t *testing.T) {
 	}
 	if status, _, r := c.verify("mo"); status != 0 || r.Differences() != 0 {
 		t.Errorf("in the end: %d, %+v", status, r)
+	}
+}
+
+// While articles change and are delivered, nothing of that is taken for drift.
+func TestWhatIsUnderWayIsNoDrift(t *testing.T) {
+	t.Parallel()
+	p := &partner{name: "mo"}
+	c := newCity(t, p)
+	c.serve()
+	s := c.session()
+	pub := events.NewPublisher(c.cms())
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		for v := int64(1); ctx.Err() == nil; v++ {
+			id := fmt.Sprint("tin-", v%20)
+			if _, err := pub.Publish(ctx, events.NewPublished("/cms", events.Article{Site: sample.CauGo, ID: id, Version: v, URL: "https://caugo.anhoa.example/" + id,
+				Title: fmt.Sprint("Tin ", v), Body: "<p>Nội dung.</p>", Published: time.Now()})); err != nil && ctx.Err() == nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	waitFor(t, "the portal to hold something", func() bool { return p.receiver.Counts().Kept > 20 })
+	for range 15 {
+		if status, by, r := c.verify("mo"); status != 0 || len(by) > 0 {
+			t.Errorf("status %d, %+v, %+v", status, by, r)
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	c.level(s)
+	if status, by, r := c.verify("mo"); status != 0 || len(by) > 0 || r.Level != 20 {
+		t.Errorf("in the end: status %d, %+v, %+v", status, by, r)
 	}
 }
 

@@ -80,7 +80,8 @@ type VerifyResult struct {
 	// Compared are those that the portal is to hold; Level, those of them on which both agree.
 	Compared int `json:"compared"`
 	Level    int `json:"level"`
-	// Waiting are those of which the portal's flag is up, or that are just being delivered.
+	// Waiting are those of which the portal's flag is up or about to be, or that are just being
+	// delivered.
 	Waiting int `json:"waiting"`
 	// SetAside are those that a dead letter tells of, and Unsent those that the portal's filter
 	// selects but that it was never sent: they were published before it was added.
@@ -257,6 +258,15 @@ func (v *verification) lastReceipt(ctx context.Context) (uint64, error) {
 	return stream.CachedInfo().State.LastSeq, nil
 }
 
+// routed is up to where in the log flags were raised.
+func (v *verification) routed(ctx context.Context) (uint64, error) {
+	c, err := streams.RouterConsumer(ctx, v.JS)
+	if err != nil {
+		return 0, err
+	}
+	return c.CachedInfo().AckFloor.Stream, nil
+}
+
 // current is an article as it is in the log, and as it is to be at the portal.
 type current struct {
 	streams.Entry
@@ -376,6 +386,10 @@ func (v *verification) look(ctx context.Context, suspects []suspect) error {
 	if err != nil {
 		return err
 	}
+	routed, err := v.routed(ctx)
+	if err != nil {
+		return err
+	}
 	// The flags before the receipts: a flag is lowered when the receipt is there.
 	up, err := reconcile.Up(ctx, v.JS, portalKind, pairs)
 	if err != nil {
@@ -397,6 +411,7 @@ func (v *verification) look(ctx context.Context, suspects []suspect) error {
 			e, known = current{}, false
 		}
 		_, flagged := up[reconcile.Pair{Target: v.o.Portal.Name, Key: string(sus.key)}]
+		flagged = flagged || known && e.Seq > routed // or will be
 		d, differs := v.judge(e, known, sus, receipts[sus.key], flagged)
 		if !differs {
 			continue

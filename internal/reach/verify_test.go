@@ -12,6 +12,7 @@ import (
 	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/reach"
+	"github.com/loa-syndication/loa/internal/streams"
 )
 
 // mirror answers manifests with what it holds, a part of it at a time.
@@ -40,6 +41,31 @@ func (m *mirror) send(_ context.Context, msg events.Manifest) (events.Holdings, 
 		h.UpTo = h.Holds[m.most-1].GUID
 	}
 	return h, nil
+}
+
+// route does as the router does that has raised its flags.
+func (w *world) route() {
+	w.t.Helper()
+	c, err := streams.RouterConsumer(w.t.Context(), w.JS)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for {
+		msgs, err := c.FetchNoWait(1000)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		n := 0
+		for m := range msgs.Messages() {
+			if err := m.DoubleAck(w.t.Context()); err != nil {
+				w.t.Fatal(err)
+			}
+			n++
+		}
+		if n == 0 {
+			return
+		}
+	}
 }
 
 func (w *world) verify(name string, m *mirror, change func(*reach.VerifyOptions)) (reach.VerifyResult, map[string]reach.Difference) {
@@ -116,11 +142,14 @@ func TestOnlyWhatWasAcknowledgedCanHaveBeenLost(t *testing.T) {
 	w.holds("mo", gone, 1, func(r *portal.Receipt) { r.Status = events.StatusWithdrawn })
 	racing := w.article("dua", 1, events.StatusLive)
 	w.holds("mo", racing, 1, nil)
+	w.route()
+	notYet := w.article("moi", 2, events.StatusLive) // not routed
+	w.holds("mo", notYet, 1, nil)
 	m.before = func(events.ManifestPage) { // it is delivered while the portal answers
 		w.holds("mo", racing, 1, nil)
 	}
 	r, by := w.verify("mo", m, nil)
-	if r.Waiting != 2 || r.Unsent != 1 || r.Level != 1 || len(by) != 1 || by["sot"].Drift != reach.Lost || r.Compared != 5 {
+	if r.Waiting != 3 || r.Unsent != 1 || r.Level != 1 || len(by) != 1 || by["sot"].Drift != reach.Lost || r.Compared != 6 {
 		t.Errorf("%+v, %+v", r, by)
 	}
 	// Of an article whose flag was lost, the repair raises it.
@@ -135,7 +164,7 @@ func TestOnlyWhatWasAcknowledgedCanHaveBeenLost(t *testing.T) {
 	if n := w.flags(); n != 3 {
 		t.Errorf("%d flags", n)
 	}
-	if r, by := w.verify("mo", m, nil); r.Waiting != 3 || len(by) != 0 {
+	if r, by := w.verify("mo", m, nil); r.Waiting != 4 || len(by) != 0 {
 		t.Errorf("then: %+v, %+v", r, by)
 	}
 }
@@ -166,6 +195,7 @@ func TestWhatIsHeldBesideTheEntries(t *testing.T) {
 	w := newWorld(t)
 	w.portal("mo", func(p *portal.Portal) { p.Filter.Categories = []string{"khac"} })
 	live, gone := w.article("con", 1, events.StatusLive), w.article("rut", 2, events.StatusWithdrawn)
+	w.route()
 	state := func(guid, id string, version int64, status string) events.ManifestEntry {
 		return events.ManifestEntry{GUID: guid, Site: "ward", ID: id, Version: version, Status: status}
 	}
