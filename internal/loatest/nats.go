@@ -91,7 +91,7 @@ func consumerInfo(t testing.TB, js jetstream.JetStream, stream, consumer string)
 }
 
 // patience is how long a test waits for what must happen; only a failing test takes so long.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // Eventually waits until ok answers true.
 func Eventually(t testing.TB, what string, ok func() bool) {

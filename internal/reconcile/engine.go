@@ -52,6 +52,10 @@ type Pauses struct {
 	Key []time.Duration
 	// Own is the first after a fault of our own, each twice the last up to a minute; 1 s.
 	Own time.Duration
+	// Patrol is how old a target's oldest flag must be to think that it was abandoned; 5 s. In a
+	// burst, most flags are on their way to their lanes: raising them again would have half of
+	// the work done twice.
+	Patrol time.Duration
 }
 
 func (p Pauses) withDefaults() Pauses {
@@ -66,6 +70,9 @@ func (p Pauses) withDefaults() Pauses {
 	}
 	if p.Own <= 0 {
 		p.Own = time.Second
+	}
+	if p.Patrol <= 0 {
+		p.Patrol = 5 * time.Second
 	}
 	return p
 }

@@ -157,19 +157,21 @@ func TestRaisingAFlagAgainKeepsOne(t *testing.T) {
 
 func TestABurstOfFlagsCostsAFewRuns(t *testing.T) {
 	js := loatest.NATS(t)
-	r := newTargets(func(string, []reconcile.Flag) error { time.Sleep(20 * time.Millisecond); return nil })
+	raised := make(chan struct{})
+	r := newTargets(func(string, []reconcile.Flag) error { <-raised; return nil })
 	run(t, js, reconcile.Options{Kind: "feed", Reconciler: r, Limits: func(string) reconcile.Limits {
 		return reconcile.Limits{Batch: 1000, Queue: 1000}
 	}})
 	for _, k := range keys(1000) { // one by one, as a busy CMS makes them
 		raise(t, js, "feed", streams.Normal, "f", k)
 	}
+	close(raised)
 	allLowered(t, js)
 	seen := slices.Compact(slices.Sorted(slices.Values(slices.Concat(r.of("f")...))))
 	if len(seen) != 1000 {
 		t.Errorf("%d keys were reconciled, want 1000", len(seen))
 	}
-	if n := r.calls("f"); n > 100 { // one after the other they would be 1,000
+	if n := r.calls("f"); n > 50 { // one after the other they would be 1,000
 		t.Errorf("1000 flags cost %d runs", n)
 	}
 	if r.mostNow["f"] != 1 {
@@ -508,7 +510,6 @@ func TestCountWaitingSeesEveryTarget(t *testing.T) {
 	}
 }
 
-// One that needs a patrol is found after five seconds at the earliest.
 func TestTargetsCatchUpWithoutAPatrol(t *testing.T) {
 	js := loatest.NATS(t)
 	var mu sync.Mutex
@@ -522,21 +523,18 @@ func TestTargetsCatchUpWithoutAPatrol(t *testing.T) {
 		level[target+flags[0].Key] = true
 		return nil
 	})
-	e, _ := run(t, js, reconcile.Options{Reconciler: r, Pauses: reconcile.Pauses{ProbeFirst: time.Millisecond, ProbeMost: 10 * time.Millisecond}})
+	e, _ := run(t, js, reconcile.Options{Reconciler: r,
+		Pauses: reconcile.Pauses{ProbeFirst: time.Millisecond, ProbeMost: 10 * time.Millisecond, Patrol: time.Hour}})
 	for i := range 40 {
 		target := fmt.Sprint("p", i)
 		raise(t, js, "portal", streams.Normal, target, keys(2)...)
 		e.Wake(target) // has it look for flags while it goes down
 		raise(t, js, "portal", streams.Express, target, keys(2)...)
 	}
-	began := time.Now()
 	loatest.Eventually(t, "all targets are level", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(level) == 40*2
 	})
-	if took := time.Since(began); took > 4*time.Second {
-		t.Errorf("took %s", took)
-	}
 	allLowered(t, js)
 }

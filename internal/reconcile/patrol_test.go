@@ -18,7 +18,8 @@ func TestPatrolLeavesABurstAlone(t *testing.T) {
 		"before a clock was set back, and nothing moves": {now.Add(time.Hour), time.Time{}, true},
 	} {
 		// Paused, so that nothing is fetched: what counts is whether the lane would.
-		e := &Engine{lanes: map[string]*lane{}, groups: []*group{{state: held}}, opts: Options{Limits: func(string) Limits { return Limits{Paused: true} }}}
+		e := &Engine{lanes: map[string]*lane{}, groups: []*group{{state: held}},
+			opts: Options{Pauses: Pauses{}.withDefaults(), Limits: func(string) Limits { return Limits{Paused: true} }}}
 		e.lane("portal").lastSuccess = c.lastSuccess
 		e.compare(map[string]Waiting{"portal": {Flags: 3, Oldest: c.raised}})
 		if got := e.lane("portal").away; got != c.abandoned {

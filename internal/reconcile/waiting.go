@@ -266,10 +266,8 @@ const (
 	// patrolShare keeps patrols from taking more than a hundredth of the time, however many flags
 	// there are to count.
 	patrolShare = 100
-	// patrolAge is how old a target's oldest flag must be, and patrolQuiet for how long nothing
-	// must have succeeded for it, to think any of them abandoned. In a burst, most flags are on
-	// their way to their lanes: raising them again would have half of the work done twice.
-	patrolAge   = 5 * time.Second
+	// patrolQuiet is for how long nothing must have succeeded for a target, either, to think a
+	// flag of it abandoned.
 	patrolQuiet = time.Second
 )
 
@@ -312,7 +310,7 @@ func (e *Engine) compare(waiting map[string]Waiting) {
 		}
 		l := e.lane(target)
 		// A flag of the future was raised before a clock was set back.
-		if now.Sub(w.Oldest).Abs() < patrolAge || now.Sub(l.lastSuccess) < patrolQuiet {
+		if now.Sub(w.Oldest).Abs() < e.opts.Pauses.Patrol || now.Sub(l.lastSuccess) < patrolQuiet {
 			continue // a later look will tell
 		}
 		if w.Flags > len(l.items)+len(l.lowered)+len(l.aside) && !l.away {

@@ -99,8 +99,8 @@ func (h *host) forget() {
 func TestPortalsThatComeBackTogetherArePacedAndKeepNobodyWaiting(t *testing.T) {
 	t.Parallel()
 	const (
-		back, well = 60, 10
-		backlog    = 30
+		back, well = 24, 6
+		backlog    = 16
 		inFlight   = 3
 	)
 	common, own := newHost(t, 30*time.Millisecond), newHost(t, 0)
