@@ -115,6 +115,9 @@ func newApp(ctx context.Context, cfg *config.Config, log zerolog.Logger) (_ *app
 	if a.feeds, err = feeds.New(ctx, feedOptions); err != nil {
 		return nil, err
 	}
+	if cfg.NATS.URL == "" {
+		a.workers = append(a.workers, worker{"clock", a.watchClock})
+	}
 	for _, prepare := range []struct {
 		role string
 		do   func(context.Context) error

@@ -64,6 +64,11 @@ func startBackbone(ctx context.Context, cfg *config.Config, log zerolog.Logger) 
 	if err != nil {
 		return nil, err
 	}
+	if cfg.NATS.URL == "" { // nobody else has anything of it
+		if err := streams.GiveOutAgain(ctx, b.js); err != nil {
+			return nil, err
+		}
+	}
 	b.store, err = b.startS3(ctx, cfg, log)
 	return b, err
 }
