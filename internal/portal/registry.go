@@ -221,6 +221,19 @@ func (r *Registry) Known(name string) bool {
 	return ok || r.malformed[name] != nil
 }
 
+// Newest reports whether the portal's entry is of this revision, 0 for none. [Registry.Get] may
+// give an older one for a moment, after another process has stored it anew.
+func (r *Registry) Newest(ctx context.Context, name string, revision uint64) (bool, error) {
+	data, stored, err := streams.LatestValue(ctx, r.js, streams.PortalsBucket, configPrefix+name)
+	if err != nil {
+		return false, err
+	}
+	if data == nil { // there never was one, or it is gone
+		stored = 0
+	}
+	return stored == revision, nil
+}
+
 // Put stores a portal over the revision that p carries (0: there is none yet), and returns it
 // as it is stored: with defaults filled in, and with a secret, if it had none. It fails with an
 // [*InvalidError], or with [ErrConflict] when the entry is another by now.

@@ -120,7 +120,7 @@ func (w *Worker) Reconcile(ctx context.Context, name string, flags []reconcile.F
 		if w.opts.Portals.Known(name) {
 			return fmt.Errorf("portal %q: its configuration cannot be used", name)
 		}
-		return nil
+		return w.newest(ctx, name, 0)
 	}
 	called := false
 	for _, f := range flags {
@@ -198,12 +198,26 @@ func (w *Worker) compare(ctx context.Context, p portal.Portal, a *prepared, r po
 		if r, _, err = w.opts.Receipts.Latest(ctx, p.Name, a.key); err != nil {
 			return standing{}, err
 		}
-		due = p.Due(a.Article, r, w.opts.Tree)
+		if due = p.Due(a.Article, r, w.opts.Tree); !due && !r.Touched() {
+			if err := w.newest(ctx, p.Name, p.Revision); err != nil {
+				return standing{}, err
+			}
+		}
 	}
 	if !due {
 		w.metrics.outcomes.WithLabelValues(outcomeLevel).Inc()
 	}
 	return standing{a, r, due}, nil
+}
+
+// newest makes sure that a flag is not lowered by what a portal was: whoever raised it may have
+// known already what has yet to come here, that there is such a portal, or that it wants more.
+func (w *Worker) newest(ctx context.Context, name string, revision uint64) error {
+	newest, err := w.opts.Portals.Newest(ctx, name, revision)
+	if err == nil && !newest {
+		err = fmt.Errorf("portal %q: its configuration has changed, and has yet to come here", name)
+	}
+	return err
 }
 
 // receiptTimeout bounds the storing of a receipt after an answer, which goes on when the worker
