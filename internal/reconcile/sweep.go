@@ -172,7 +172,7 @@ func (e *Engine) removeOf(ctx context.Context, stream jetstream.Stream, rs []rem
 		if *single--; *single < 0 {
 			return gone, nil
 		}
-		if err := stream.DeleteMsg(ctx, r.seq); err != nil && !streams.IsGone(err) {
+		if err := streams.Remove(ctx, stream, r.seq); err != nil {
 			return gone, fmt.Errorf("remove lowered flag: %w", err)
 		}
 		gone = append(gone, r)

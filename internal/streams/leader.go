@@ -21,6 +21,18 @@ func IsGone(err error) bool {
 		errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeMessageNotFound || api.ErrorCode == sequenceNotFound)
 }
 
+// Remove removes a message, or finds that it is gone. The client tells the errors of a deletion by
+// their text alone, which depends on where in the stream the message was, so it is looked for.
+func Remove(ctx context.Context, stream jetstream.Stream, seq uint64) error {
+	err := stream.DeleteMsg(ctx, seq)
+	if errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+		if _, there := stream.GetMsg(ctx, seq); IsGone(there) {
+			return nil
+		}
+	}
+	return err
+}
+
 // requestTimeout bounds one question to JetStream's API where the caller set no deadline. A
 // cluster that elects a leader needs 4 to 7 s.
 const requestTimeout = 10 * time.Second
