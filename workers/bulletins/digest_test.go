@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/loatest"
@@ -346,6 +348,22 @@ func TestDigestsComeAtTheirTimes(t *testing.T) {
 	if n := len(got.list()); n != 3 {
 		t.Errorf("%d posts, expected 3", n)
 	}
+}
+
+// A digest was scheduled by a clock that was an hour ahead.
+func TestADigestComesInTimeThoughAClockWasSetBack(t *testing.T) {
+	t.Parallel()
+	s := started(t)
+	const at, zone = "* * * * * *", "Asia/Ho_Chi_Minh"
+	schedule := streams.NewSchedule(s.js)
+	err := schedule.Set(t.Context(), streams.Digest, "quan", time.Now().Add(time.Hour), nats.Header{"Loa-Times": {at + " " + zone}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := s.receive(t, portal.Portal{Name: "quan", Digest: &portal.Digest{At: at, Zone: zone}}, receiver.Options{})
+	s.publish(t, text("mot", 1))
+	s.times(t)
+	loatest.Eventually(t, "the digest", func() bool { return r.Counts().Kept == 1 })
 }
 
 // Several times pass while the server is down.

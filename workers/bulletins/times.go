@@ -42,6 +42,9 @@ const (
 	// at the very time for which it was.
 	scheduleEvery = time.Minute
 	scheduleAgain = 5 * time.Second
+	// clocksDiffer is by how much the clocks of machines do at most. A digest that is scheduled for
+	// later than that after its next time was by a clock that was set back since.
+	clocksDiffer = time.Minute
 	// duePause is after how long a digest is due again that could not be flagged.
 	duePause = 5 * time.Second
 	// dueTimeout bounds the flagging of one digest, below [streams.AckWait].
@@ -172,10 +175,20 @@ func (t *times) ensure(ctx context.Context, p portal.Portal) error {
 	if err != nil {
 		return err
 	}
-	if waiting != nil && (waiting.Seq == 0 || waiting.Header.Get(timesHeader) == timesOf(p.Digest)) {
-		return nil
+	now := time.Now()
+	if waiting != nil {
+		if waiting.Seq == 0 {
+			return nil
+		}
+		next, err := p.Digest.Next(now)
+		if err != nil {
+			return fmt.Errorf("portal %q: %w", p.Name, err)
+		}
+		if waiting.Header.Get(timesHeader) == timesOf(p.Digest) && !waiting.At.After(next.Add(clocksDiffer)) {
+			return nil
+		}
 	}
-	return t.set(ctx, p, time.Now())
+	return t.set(ctx, p, now)
 }
 
 // set schedules the portal's next digest after a time.
