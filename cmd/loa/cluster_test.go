@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -20,6 +21,8 @@ import (
 	"github.com/loa-syndication/loa/internal/streams"
 	"github.com/loa-syndication/loa/workers/bulletins"
 )
+
+var hang = flag.Duration("hang", 0, "for how long a worker hangs at least, beyond the end of its lease")
 
 // fleet is a city whose Loa is several processes on a cluster: one for everything else, and
 // workers for the portals.
@@ -156,7 +159,9 @@ func TestWorkersOnAClusterSurviveWhateverFails(t *testing.T) {
 	d := f.joinByLink()
 	f.shared(3, "one joined")
 	b.Signal(syscall.SIGSTOP)
+	hung := time.Now()
 	f.shared(2, "one hangs")
+	time.Sleep(*hang - time.Since(hung))
 	b.Signal(syscall.SIGCONT)
 	f.shared(3, "it goes on")
 	leader := f.cluster.Leader(t, streams.Flags)
