@@ -19,6 +19,7 @@ import (
 	"github.com/loa-syndication/loa/internal/embedded"
 	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/sample"
+	"github.com/loa-syndication/loa/internal/streams"
 )
 
 // city is everything around a Loa: sites, portals, a CMS with pictures, and the configuration
@@ -33,6 +34,7 @@ type city struct {
 	pictures string // base address
 	partners []*partner
 
+	program     string   // loa; the test binary, as a rule
 	environment []string // beside the test's own
 
 	loa     *process
@@ -49,7 +51,7 @@ func newCity(t *testing.T, partners ...*partner) *city {
 	t.Helper()
 	dir := t.TempDir()
 	c := &city{t: t, dir: dir, data: filepath.Join(dir, "data"), config: filepath.Join(dir, "loa.yaml"),
-		nats: loatest.Address(t), partners: partners}
+		nats: loatest.Address(t), partners: partners, program: os.Args[0]}
 	listen := loatest.Address(t)
 	c.gateway = "http://" + listen
 	srv := httptest.NewServer(http.HandlerFunc(servePhoto))
@@ -65,6 +67,9 @@ func newCity(t *testing.T, partners ...*partner) *city {
 		startPartner(t, dir, p)
 		c.secrets = append(c.secrets, p.secret)
 		fmt.Fprintf(&b, "  - name: %s\n    url: %s\n    secret_file: %s\n    allow: [127.0.0.0/8]\n    paused: %v\n", p.name, p.url(), p.secretFile, p.paused)
+		if p.digest != "" {
+			fmt.Fprintf(&b, "    digest: {at: %q, most: 200}\n", p.digest)
+		}
 		if p.timeout != "" {
 			fmt.Fprintf(&b, "    timeout: %s\n", p.timeout)
 		}
@@ -96,7 +101,7 @@ func (c *city) media(more string) {
 // serve starts loa, with further arguments if there are any.
 func (c *city) serve(more ...string) {
 	c.t.Helper()
-	c.loa = startLoa(c.t, c.environment, append([]string{"serve", "--config", c.config}, more...)...)
+	c.loa = startLoa(c.t, c.program, c.environment, append([]string{"serve", "--config", c.config}, more...)...)
 	c.printed = append(c.printed, &c.loa.transcript)
 }
 
@@ -161,9 +166,36 @@ func (c *city) level(s *session) {
 		}
 	}
 	if err := waitLevel(ctx, s.js, tell); err != nil {
-		c.t.Fatalf("%v\nLoa's last words:\n%s", err, c.loa.tail())
+		for _, tr := range c.printed {
+			if strings.HasPrefix(tr.name, "loa serve") {
+				c.t.Logf("the last words of %s:\n%s", tr.name, tr.tail())
+			}
+		}
+		c.t.Fatalf("%v: %s", err, c.waiting(s))
 	}
 	c.t.Logf("level after %.1f s", time.Since(began).Seconds())
+}
+
+// waiting names some of the flags that are up, by their place in the stream.
+func (c *city) waiting(s *session) string {
+	const most = 10
+	var all []string
+	stream, err := s.js.Stream(c.t.Context(), streams.Flags)
+	if err != nil {
+		return err.Error()
+	}
+	state := stream.CachedInfo().State
+	for seq := state.FirstSeq; seq <= state.LastSeq && len(all) < most; seq++ {
+		if m, err := stream.GetMsg(c.t.Context(), seq); err == nil {
+			all = append(all, fmt.Sprintf("%d %s %s", seq, m.Subject, m.Data))
+		}
+	}
+	for i := range stream.ListConsumers(c.t.Context()).Info() {
+		if i.NumAckPending > 0 || i.NumPending > 0 {
+			all = append(all, fmt.Sprintf("%s: %d pending, %d not acknowledged, at %d, up to %d", i.Name, i.NumPending, i.NumAckPending, i.Delivered.Stream, i.AckFloor.Stream))
+		}
+	}
+	return strings.Join(all, "; ")
 }
 
 // noDeadLetters fails the test if there are any but warnings.

@@ -30,6 +30,7 @@ type partner struct {
 	name    string
 	filter  portal.Filter
 	paused  bool
+	digest  string // when it wants digests, as the configuration has it; empty: none
 	timeout string // as the configuration has it; empty: the default
 
 	dir                string
@@ -45,11 +46,12 @@ type partner struct {
 	overlaps []string       // articles of which two were, at once
 }
 
-// delivery is a bulletin that was answered with 2xx.
+// delivery is an article in a bulletin that was answered with 2xx.
 type delivery struct {
 	at               time.Time
 	id, digest, guid string
 	version          article.Version
+	among            bool // others in the bulletin
 }
 
 // startPartner starts a portal that keeps its things under dir.
@@ -123,17 +125,27 @@ func (p *partner) serve(w http.ResponseWriter, r *http.Request) {
 		p.receiver.Handler().ServeHTTP(answer, r)
 		return
 	}
-	p.begin(b.Data.GUID)
+	told := []events.BulletinArticle{b.Data}
+	if d, err := events.ParseDigest(body); err == nil {
+		told = d.Data.Articles
+	}
+	for _, a := range told {
+		p.begin(a.GUID)
+	}
 	p.receiver.Handler().ServeHTTP(answer, r)
-	p.end(b.Data.GUID)
+	for _, a := range told {
+		p.end(a.GUID)
+	}
 	if answer.status/100 != 2 {
 		return
 	}
 	sum := sha256.Sum256(body)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.accepted = append(p.accepted, delivery{time.Now(), r.Header.Get(events.HeaderID), hex.EncodeToString(sum[:]), b.Data.GUID,
-		article.Version{Number: b.Data.Version, Revision: b.Data.Revision}})
+	for _, a := range told {
+		p.accepted = append(p.accepted, delivery{time.Now(), r.Header.Get(events.HeaderID), hex.EncodeToString(sum[:]), a.GUID,
+			article.Version{Number: a.Version, Revision: a.Revision}, b.Type == events.BulletinDigest})
+	}
 }
 
 // begin and end are about a bulletin that is being received.

@@ -71,9 +71,9 @@ const patience = 60 * time.Second
 
 // startLoa starts loa with the arguments, which have to make it log JSON, and waits until it is
 // ready. It dies with the test.
-func startLoa(t testing.TB, environment []string, args ...string) *process {
+func startLoa(t testing.TB, program string, environment []string, args ...string) *process {
 	t.Helper()
-	p := launch(t, environment, args...)
+	p := launch(t, program, environment, args...)
 	began := time.Now()
 	for !p.isReady() {
 		select {
@@ -90,9 +90,9 @@ func startLoa(t testing.TB, environment []string, args ...string) *process {
 }
 
 // launch starts loa, and does not wait for anything.
-func launch(t testing.TB, environment []string, args ...string) *process {
+func launch(t testing.TB, program string, environment []string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(os.Args[0], args...)}
+	p := &process{cmd: exec.Command(program, args...)}
 	p.name = "loa " + strings.Join(args, " ")
 	p.cmd.Env = append(append(os.Environ(), asLoa+"=1"), environment...)
 	p.cmd.Stdout, p.cmd.Stderr = p, p
