@@ -38,6 +38,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -62,6 +63,10 @@ const (
 	decodingDefault = 256 << 20
 	// bodiesDefault bounds the files that are being held: 8 of the greatest, 50 common ones.
 	bodiesDefault = 256 << 20
+	// collectAfter is how much pictures may leave behind, in bytes, until it is collected: one of 12
+	// megapixels, or ten common ones. The runtime would wait until that is twice the files that
+	// are being held. There are few pointers in those, so that a collection takes little.
+	collectAfter = 64 << 20
 	// jobTimeout bounds the work on one picture: fetching (30 s), waiting for memory,
 	// decoding (20 s), storing (1 min a request).
 	jobTimeout = 3 * time.Minute
@@ -118,6 +123,8 @@ type Store struct {
 	hosts            hosts
 	bodies, decoding *semaphore.Weighted
 	processors       *semaphore.Weighted
+	// left is about what pictures have left to be collected, in bytes.
+	left atomic.Int64
 
 	// ctx ends with Close. Work runs under it rather than under a caller's context: others may
 	// be waiting for it too, and a caller that comes back for it finds it done.
@@ -429,7 +436,14 @@ func (s *Store) turn(ctx context.Context, pic *picture.Picture) (release func(),
 		free()
 		return nil, fmt.Errorf("wait for a processor to decode: %w", err)
 	}
-	return func() { s.processors.Release(1); free() }, nil
+	return func() {
+		s.processors.Release(1)
+		free()
+		if s.left.Add(pic.Memory) >= collectAfter {
+			s.left.Store(0)
+			runtime.GC()
+		}
+	}, nil
 }
 
 // memory waits until so many bytes of a bound are free.
