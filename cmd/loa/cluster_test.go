@@ -125,6 +125,7 @@ func TestWorkersOnAClusterSurviveWhateverFails(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it waits for elections, and for workers to be given up")
 	}
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))

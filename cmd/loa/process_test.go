@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,6 +28,7 @@ func TestMain(m *testing.M) {
 	}
 	// Every Loa of a test has the same key of the portals' secrets, as those on one NATS need.
 	os.Setenv("LOA_PORTAL_KEY", secret.NewKey().Reveal())
+	flag.Set("test.parallel", "4") // they wait more than they work; -parallel goes before
 	os.Exit(m.Run())
 }
 

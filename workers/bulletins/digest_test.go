@@ -368,6 +368,9 @@ func TestADigestComesInTimeThoughAClockWasSetBack(t *testing.T) {
 
 // Several times pass while the server is down.
 func TestTimesThatPassWhileTheServerIsDownAreMadeUpOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel()
 	dir := t.TempDir()
 	srv, js := loatest.NATSAt(t, dir)

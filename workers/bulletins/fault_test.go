@@ -226,6 +226,9 @@ func TestPortalsAddressAndSettingsChangeWhileItIsInUse(t *testing.T) {
 
 // What a portal answers to every bulletin alike says nothing of any article.
 func TestAPortalThatFailsWaitsWhileTheOthersAreServed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel()
 	s := started(t)
 	var repaired atomic.Bool

@@ -147,6 +147,9 @@ func behaviours(self string) map[string]func(net.Conn) {
 // Portals misbehave in every way at once: it costs them alone. The others are as fast as before,
 // and nothing is lost of what those are owed.
 func TestPortalsThatMisbehaveCostOnlyThemselves(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel()
 	s := started(t)
 	const well, articles = 5, 20

@@ -97,6 +97,9 @@ func (h *host) forget() {
 // Portals that were away together come back together: each is met by one request first, gets each
 // article once as it is by then, the urgent ones before the older; and nobody else waits for it.
 func TestPortalsThatComeBackTogetherArePacedAndKeepNobodyWaiting(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel()
 	const (
 		back, well = 24, 6

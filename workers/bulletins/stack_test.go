@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -35,6 +36,7 @@ import (
 func TestMain(m *testing.M) {
 	switch os.Getenv("LOA_TEST_PROCESS") {
 	case "":
+		flag.Set("test.parallel", "4") // they wait more than they work; -parallel goes before
 		os.Exit(m.Run())
 	case "worker":
 		workerProcess()
