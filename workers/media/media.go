@@ -392,22 +392,11 @@ func (s *Store) crop(ctx context.Context, sum string, about picture.Focal) (*sto
 		}
 		return p, err
 	}
-	release, err := s.memory(ctx, s.bodies, min(p.Original.Size, s.o.Bodies), "read")
+	pic, release, err := s.reopen(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	original, err := s.o.Objects.Get(ctx, p.key(p.Original), objects.MaxBody)
-	if errors.Is(err, objects.ErrNotFound) {
-		return nil, &PermanentError{err}
-	}
-	if err != nil {
-		return nil, err
-	}
-	pic, err := picture.Open(original.Body, s.o.Limits)
-	if err != nil {
-		return nil, classify(err)
-	}
 	forms := s.o.Forms
 	forms.Focal = about
 	decoded, err := s.turn(ctx, pic)
@@ -424,6 +413,30 @@ func (s *Store) crop(ctx context.Context, sum string, about picture.Focal) (*sto
 		return nil, err
 	}
 	return p, s.index.putStored(ctx, "sha", p)
+}
+
+// reopen reads the original of a stored picture back. Until release, the memory that it takes counts.
+func (s *Store) reopen(ctx context.Context, p *stored) (pic *picture.Picture, release func(), err error) {
+	free, err := s.memory(ctx, s.bodies, min(max(p.Original.Size, 1), s.o.Bodies), "read")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			free()
+		}
+	}()
+	original, err := s.o.Objects.Get(ctx, p.key(p.Original), objects.MaxBody)
+	if errors.Is(err, objects.ErrNotFound) {
+		return nil, nil, &PermanentError{err}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if pic, err = picture.Open(original.Body, s.o.Limits); err != nil {
+		return nil, nil, classify(err)
+	}
+	return pic, free, nil
 }
 
 // turn waits for the memory that decoding a picture takes, and for a processor.

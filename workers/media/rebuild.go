@@ -3,11 +3,9 @@ package media
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/loa-syndication/loa/internal/article"
-	"github.com/loa-syndication/loa/internal/objects"
 	"github.com/loa-syndication/loa/workers/media/picture"
 )
 
@@ -45,22 +43,11 @@ func (s *Store) renew(ctx context.Context, img article.Image) (*stored, error) {
 		}
 		return s.crop(ctx, p.SHA256, about) // which leaves those about other points
 	}
-	release, err := s.memory(ctx, s.bodies, min(max(p.Original.Size, 1), s.o.Bodies), "read")
+	pic, release, err := s.reopen(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	original, err := s.o.Objects.Get(ctx, p.key(p.Original), objects.MaxBody)
-	if errors.Is(err, objects.ErrNotFound) {
-		return nil, &PermanentError{err}
-	}
-	if err != nil {
-		return nil, err
-	}
-	pic, err := picture.Open(original.Body, s.o.Limits)
-	if err != nil {
-		return nil, classify(err)
-	}
 	made, err := s.render(ctx, pic, forms)
 	if err != nil {
 		return nil, err
