@@ -24,7 +24,18 @@ func NATS(t testing.TB) jetstream.JetStream {
 // NATSAt is [NATS] in a directory that may hold a former server's state.
 func NATSAt(t testing.TB, dir string) (*embedded.NATS, jetstream.JetStream) {
 	t.Helper()
-	srv, err := embedded.StartNATS(t.Context(), embedded.NATSOptions{Dir: dir})
+	return startNATS(t, embedded.NATSOptions{Dir: dir})
+}
+
+// ServedNATS is [NATS] that other processes reach.
+func ServedNATS(t testing.TB) (*embedded.NATS, jetstream.JetStream) {
+	t.Helper()
+	return startNATS(t, embedded.NATSOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+}
+
+func startNATS(t testing.TB, o embedded.NATSOptions) (*embedded.NATS, jetstream.JetStream) {
+	t.Helper()
+	srv, err := embedded.StartNATS(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/loa-syndication/loa/internal/embedded"
 	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/loatest/faultproxy"
 	"github.com/loa-syndication/loa/internal/streams"
@@ -24,20 +23,7 @@ func (f reconcilerFunc) Reconcile(ctx context.Context, target string, flags []Fl
 // TestAFlagIsSetAsideOnceHoweverLongThatTakes: while a dead letter is being stored, its flag still
 // lies in the stream, among those that a lane looks through.
 func TestAFlagIsSetAsideOnceHoweverLongThatTakes(t *testing.T) {
-	srv, err := embedded.StartNATS(t.Context(), embedded.NATSOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(srv.Shutdown)
-	nc, err := srv.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js := loatest.JetStream(t, nc)
-	if err := streams.Setup(t.Context(), js, streams.Options{}); err != nil {
-		t.Fatal(err)
-	}
+	srv, js := loatest.ServedNATS(t)
 	var refused, others atomic.Int64
 	e, err := New(t.Context(), js, Options{Kind: "portal", Reconciler: reconcilerFunc(func(_ context.Context, _ string, flags []Flag) error {
 		if flags[0].Key == "s.bad" {

@@ -18,7 +18,6 @@ import (
 	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/receiver"
-	"github.com/loa-syndication/loa/internal/streams"
 )
 
 // How a worker's process finds its NATS.
@@ -75,31 +74,11 @@ func startWorker(t *testing.T, srv *embedded.NATS) (kill func()) {
 	return kill
 }
 
-// served is a NATS that other processes reach.
-func served(t *testing.T) (*embedded.NATS, jetstream.JetStream) {
-	t.Helper()
-	srv, err := embedded.StartNATS(t.Context(), embedded.NATSOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(srv.Shutdown)
-	nc, err := srv.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js := loatest.JetStream(t, nc)
-	if err := streams.Setup(t.Context(), js, streams.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	return srv, js
-}
-
 // A worker is killed when a portal has kept two bulletins but not answered yet: nobody knows
 // that they arrived. One of the articles is withdrawn after that.
 func TestWhatAKilledWorkerHadDeliveredIsRepeatedOrWithdrawn(t *testing.T) {
 	t.Parallel()
-	srv, js := served(t)
+	srv, js := loatest.ServedNATS(t)
 	s := stopped(t, js)
 	kill := startWorker(t, srv)
 	var got posts

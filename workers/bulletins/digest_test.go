@@ -419,7 +419,7 @@ func TestTimesThatPassWhileTheServerIsDownAreMadeUpOnce(t *testing.T) {
 // A worker is killed when a portal has kept a digest but not answered yet.
 func TestADigestThatAKilledWorkerHadDeliveredIsRepeatedWithItsId(t *testing.T) {
 	t.Parallel()
-	srv, js := served(t)
+	srv, js := loatest.ServedNATS(t)
 	s := stopped(t, js)
 	kill := startWorker(t, srv)
 	var got posts

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/receiver"
 )
@@ -27,7 +28,7 @@ func TestDigestsSurviveKills(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 
-	srv, js := served(t)
+	srv, js := loatest.ServedNATS(t)
 	s := stopped(t, js)
 	crash, over := make(chan chan struct{}), make(chan struct{})
 	names := []string{"quan", "nhanh"}

@@ -17,7 +17,6 @@ import (
 	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/receiver"
-	"github.com/loa-syndication/loa/internal/streams"
 )
 
 // shortChecks is how many stories are tried when -rapid.checks does not say how many.
@@ -65,21 +64,9 @@ func TestPortalsHoldWhatTheModelSays(t *testing.T) {
 	var js jetstream.JetStream
 	start := func(s *stack) func() { s.run(t, 0, quick); return s.stop }
 	if given {
-		srv, err := embedded.StartNATS(t.Context(), embedded.NATSOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(srv.Shutdown)
+		var srv *embedded.NATS
+		srv, js = loatest.ServedNATS(t)
 		start = func(*stack) func() { return startWorker(t, srv) }
-		nc, err := srv.Connect()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(nc.Close)
-		js = loatest.JetStream(t, nc)
-		if err := streams.Setup(t.Context(), js, streams.Options{}); err != nil {
-			t.Fatal(err)
-		}
 	} else {
 		js = loatest.NATS(t)
 		if err := flag.Set("rapid.checks", fmt.Sprint(shortChecks)); err != nil {

@@ -2,21 +2,18 @@ package bulletins_test
 
 import (
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"math/big"
 	"net"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rs/zerolog"
 
+	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/receiver"
 )
@@ -30,38 +27,16 @@ type authority struct {
 func newAuthority(t *testing.T) authority {
 	t.Helper()
 	a := authority{}
-	a.certificate, a.key = certify(t, &x509.Certificate{Subject: pkix.Name{CommonName: "Cơ quan chứng thực"}, IsCA: true,
-		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil)
+	a.certificate, a.key = loatest.Certificate(t, &x509.Certificate{Subject: pkix.Name{CommonName: "Cơ quan chứng thực"}, IsCA: true,
+		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, nil, nil)
 	return a
-}
-
-func certify(t *testing.T, template *x509.Certificate, by *authority) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(time.Now().UnixNano()), time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	parent, signer := template, key
-	if by != nil {
-		parent, signer = by.certificate, by.key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c, key
 }
 
 // pair signs a certificate for a server on loopback, or for a client.
 func (a authority) pair(t *testing.T, usage x509.ExtKeyUsage) (chain string, key portal.Secret, both tls.Certificate) {
 	t.Helper()
-	c, private := certify(t, &x509.Certificate{Subject: pkix.Name{CommonName: "loa"}, ExtKeyUsage: []x509.ExtKeyUsage{usage},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}, &a)
+	c, private := loatest.Certificate(t, &x509.Certificate{Subject: pkix.Name{CommonName: "loa"}, ExtKeyUsage: []x509.ExtKeyUsage{usage},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}, a.certificate, a.key)
 	der, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		t.Fatal(err)

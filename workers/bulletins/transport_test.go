@@ -2,16 +2,12 @@ package bulletins
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -24,20 +20,21 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/outbound"
 	"github.com/loa-syndication/loa/internal/portal"
 )
 
 // Every way in which no answer comes is caused by a server that does it, and named.
 func TestTransportFaultsAreNamed(t *testing.T) {
-	ca, caKey := certificate(t, &x509.Certificate{Subject: pkix.Name{CommonName: "An Hòa CA"}, IsCA: true, BasicConstraintsValid: true,
+	ca, caKey := loatest.Certificate(t, &x509.Certificate{Subject: pkix.Name{CommonName: "An Hòa CA"}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign}, nil, nil)
 	roots := x509.NewCertPool()
 	roots.AddCert(ca)
 	issued := func(change func(*x509.Certificate)) tls.Certificate {
 		wanted := &x509.Certificate{Subject: pkix.Name{CommonName: "portal"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
 		change(wanted)
-		c, key := certificate(t, wanted, ca, caKey)
+		c, key := loatest.Certificate(t, wanted, ca, caKey)
 		return tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: key}
 	}
 	good := issued(func(*x509.Certificate) {})
@@ -215,32 +212,4 @@ func closed(t *testing.T) string {
 	}
 	defer l.Close()
 	return "http://" + l.Addr().String() + "/loa"
-}
-
-// certificate issues one, by itself where there is no authority.
-func certificate(t *testing.T, c, by *x509.Certificate, byKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.SerialNumber = big.NewInt(time.Now().UnixNano())
-	if c.NotBefore.IsZero() {
-		c.NotBefore = time.Now().Add(-48 * time.Hour)
-	}
-	if c.NotAfter.IsZero() {
-		c.NotAfter = time.Now().Add(48 * time.Hour)
-	}
-	if by == nil {
-		by, byKey = c, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, by, key.Public(), byKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return made, key
 }
