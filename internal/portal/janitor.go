@@ -194,11 +194,7 @@ func (j *Janitor) former(ctx context.Context, stream jetstream.Stream, page []*j
 		if newest == nil || newest.Sequence <= m.Sequence {
 			continue
 		}
-		if err := stream.DeleteMsg(ctx, m.Sequence); err != nil {
-			// The server does not tell one that is gone from other faults.
-			if _, gone := stream.GetMsg(ctx, m.Sequence); errors.Is(gone, jetstream.ErrMsgNotFound) {
-				continue // another sweeps too
-			}
+		if err := streams.Remove(ctx, stream, m.Sequence); err != nil { // another may sweep too
 			return n, fmt.Errorf("receipt %d: %w", m.Sequence, err)
 		}
 		n++
