@@ -91,6 +91,15 @@ type Check struct {
 	Err  error // nil: it works
 }
 
+// Mount is who answers the requests below an address. It says itself which methods it takes, and
+// may set other deadlines than the gateway's, by [http.ResponseController].
+type Mount struct {
+	// Prefix is what the path begins with, if it ends in a slash; else the whole path.
+	Prefix  string
+	Route   string // its name in metrics
+	Handler http.Handler
+}
+
 // Options are what a [Gateway] works with. Objects, Articles, Sites and PublicURL are required.
 type Options struct {
 	Objects  Objects
@@ -108,6 +117,9 @@ type Options struct {
 	Erased func(ctx context.Context, picture string) (bool, error)
 	// Hubs are WebSub hubs that announce the feeds' changes.
 	Hubs []string
+	// Mounts are others that answer here, such as the partner API. Of several that fit a path, the
+	// one with the longest prefix answers.
+	Mounts []Mount
 	// Ready tells whether the process can do its work; always, when nil.
 	Ready func(context.Context) []Check
 	// Gatherer is what /metrics shows; nil: there is no such page.

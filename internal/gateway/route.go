@@ -29,6 +29,9 @@ const (
 // nothing cleaned, redirected or decoded, there are no two ways to spell one.
 func (g *Gateway) route(r *http.Request) (name string, handle http.HandlerFunc) {
 	path := r.URL.Path
+	if m := g.mounted(path); m != nil {
+		return m.Route, m.Handler.ServeHTTP
+	}
 	if r.URL.RawPath != "" { // a character was encoded that need not be
 		return routeUnknown, g.notFound
 	}
@@ -59,6 +62,18 @@ func (g *Gateway) route(r *http.Request) (name string, handle http.HandlerFunc) 
 	return routeUnknown, g.notFound
 }
 
+// mounted is who else answers the path: of those that fit, the one with the longest prefix.
+func (g *Gateway) mounted(path string) (best *Mount) {
+	for i := range g.o.Mounts {
+		m := &g.o.Mounts[i]
+		fits := path == m.Prefix || strings.HasSuffix(m.Prefix, "/") && strings.HasPrefix(path, m.Prefix)
+		if fits && (best == nil || len(m.Prefix) > len(best.Prefix)) {
+			best = m
+		}
+	}
+	return best
+}
+
 // serve answers one request, whatever happens while doing so.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
@@ -78,7 +93,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 		g.metrics.observe(route, rec.status, time.Since(began))
 	}()
 	w.Header()["X-Content-Type-Options"] = nosniff
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	if g.mounted(r.URL.Path) == nil && r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", allowedMethod)
 		g.problem(rec, r, http.StatusMethodNotAllowed, "Only GET and HEAD are answered here.")
 		return

@@ -282,3 +282,43 @@ func TestPathsThatLeaveTheirFolderAreUnknown(t *testing.T) {
 		t.Error(resp.Status)
 	}
 }
+
+func TestMountsAnswerBelowTheirPrefix(t *testing.T) {
+	t.Parallel()
+	says := func(text string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, text+" "+r.Method) })
+	}
+	b := start(t, func(o *gateway.Options) {
+		o.Mounts = []gateway.Mount{
+			{Prefix: "/v1/", Route: "api", Handler: says("api")},
+			{Prefix: "/v1/events", Route: "inbox", Handler: says("inbox")},
+			{Prefix: "/hub", Route: "hub", Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("broken") })},
+		}
+	})
+	for _, c := range []struct {
+		method, path string
+		status       int
+		body         string // its beginning
+	}{
+		{"GET", "/v1/articles", 200, "api GET"},
+		{"POST", "/v1/events", 200, "inbox POST"},
+		{"POST", "/v1/events/more", 200, "api POST"},
+		{"DELETE", "/hub", 500, "{"},
+		{"GET", "/hub/", 404, "{"},
+		{"POST", "/v1", 405, "{"},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), c.method, b.base+c.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if res.StatusCode != c.status || !strings.HasPrefix(string(body), c.body) {
+			t.Errorf("%s %s: %d %q, want %d %q", c.method, c.path, res.StatusCode, body, c.status, c.body)
+		}
+	}
+}
