@@ -10,6 +10,8 @@
 //	DEAD       loa.dead.<stage>.<key>                         what waits for a person
 //	AUDIT      loa.audit.portal.<name>                        who changed what, and when
 //
+// One subject is in no stream: loa.changed.feed.<feed> tells whoever listens just then.
+//
 // Beside the names it holds the small types through which the streams are used: [Log],
 // [Schedule] and [Dead]. Flags are the business of internal/reconcile, receipts of
 // internal/portal.
@@ -53,6 +55,7 @@ const (
 	duePrefix      = "loa.due."
 	deadPrefix     = "loa.dead."
 	auditPrefix    = "loa.audit."
+	changedFeed    = "loa.changed.feed."
 )
 
 // Key names an article in subjects: "<site>.<article>", both as tokens.
@@ -157,3 +160,20 @@ func ParseFlag(subject string) (FlagParts, error) {
 
 // AuditSubject is where the changes of a thing of one kind are recorded; of all, if name is "*".
 func AuditSubject(kind, name string) string { return auditPrefix + kind + "." + name }
+
+// ChangedFeeds matches [ChangedFeed] of every feed.
+const ChangedFeeds = changedFeed + "*"
+
+// ChangedFeed is where it is said that a feed's objects were stored anew, by core NATS: what holds
+// copies of them may miss it, and has to ask now and then besides. The body is the revision of the
+// feed's index, in decimal.
+func ChangedFeed(feed string) string { return changedFeed + feed }
+
+// ChangedFeedID reads the subject of [ChangedFeed].
+func ChangedFeedID(subject string) (string, error) {
+	feed, ok := strings.CutPrefix(subject, changedFeed)
+	if !ok || !isToken(feed) {
+		return "", fmt.Errorf("subject %q is not of a feed that changed", subject)
+	}
+	return feed, nil
+}

@@ -23,6 +23,10 @@ const ward = sample.CauGo
 
 func TestFeedShowsArticlesNewestFirst(t *testing.T) {
 	w := newWorld(t, Settings{})
+	told, err := w.js.Conn().SubscribeSync(streams.ChangedFeeds)
+	if err != nil {
+		t.Fatal(err)
+	}
 	all := many(t, ward, 5)
 	w.level(ward, all[3], all[0], all[4], all[1], all[2])
 	w.mustShow(ward, newestFirst(all)...)
@@ -30,6 +34,10 @@ func TestFeedShowsArticlesNewestFirst(t *testing.T) {
 	o := w.object(ward, formatAtom)
 	if o.ContentType != "application/atom+xml; charset=utf-8" || o.CacheControl != cacheControl || o.User[metaRevision] != "1" {
 		t.Errorf("stored with %+v", o.Meta)
+	}
+	m, err := told.NextMsg(30 * time.Second)
+	if err != nil || m.Subject != streams.ChangedFeed(ward) || string(m.Data) != "1" {
+		t.Errorf("those with copies are told %+v, error %v", m, err)
 	}
 }
 

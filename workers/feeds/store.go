@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/loa-syndication/loa/internal/objects"
+	"github.com/loa-syndication/loa/internal/streams"
 )
 
 const (
@@ -118,7 +119,19 @@ func (f *Feeds) store(ctx context.Context, feed Feed, ix *index, items []*item, 
 	}
 	err = g.Wait()
 	f.marks.put(feed.ID, *m)
+	if stored.Load() > 0 {
+		f.changed(feed, ix.Revision)
+	}
 	return int(stored.Load()), err
+}
+
+// changed tells those who hold copies of the feed's objects. Whoever is not reached asks for newer
+// ones all the same, only later.
+func (f *Feeds) changed(feed Feed, revision uint64) {
+	err := f.js.Conn().Publish(streams.ChangedFeed(feed.ID), strconv.AppendUint(nil, revision, 10))
+	if err != nil {
+		f.events.Warn().Err(err).Str("target", feed.ID).Msg("change of a feed not told")
+	}
 }
 
 // tell says that the feed's objects changed, if that has not been said.
