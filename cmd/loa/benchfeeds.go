@@ -140,7 +140,7 @@ func (fb *feedsBench) stack(name string, tree *site.Tree) (_ *feedsStack, err er
 
 func newCatalog(tree *site.Tree) (*feeds.Catalog, error) {
 	cfg := config.Default()
-	return feeds.NewCatalog(tree, feeds.Settings{PublicURL: "https://loa.example/", Page: feedPage, TTL: cfg.Feeds.TTL})
+	return feeds.NewCatalog(tree, feeds.Settings{PublicURL: "https://loa.example/", Shape: feeds.Shape{Page: feedPage}, TTL: cfg.Feeds.TTL})
 }
 
 func (s *feedsStack) ran(target string, flags []reconcile.Flag) {

@@ -26,7 +26,7 @@ func BenchmarkRender(b *testing.B) {
 	var items []*item
 	for i, a := range articles {
 		changes = append(changes, c.change(feed, streams.Entry{Article: a, Key: streams.KeyOf(a.Site, a.ID), Seq: uint64(i + 1)}))
-		items = append(items, must(c.item(Feed{}, a, uint64(i+1))))
+		items = append(items, must(c.item(lookFull, a, uint64(i+1))))
 	}
 	h.apply(changes, 50)
 	doc := c.document(feed, &h.index)
@@ -60,12 +60,12 @@ func BenchmarkRender(b *testing.B) {
 			return nil
 		}, func() error {
 			for n, a := range articles {
-				items[n] = must(c.item(Feed{}, a, uint64(n+1)))
+				items[n] = must(c.item(lookFull, a, uint64(n+1)))
 			}
 			_, err := c.render(feed, &h.index, items)
 			return err
 		}, func() error {
-			items[7] = must(c.item(Feed{}, articles[7], 8))
+			items[7] = must(c.item(lookFull, articles[7], 8))
 			_, err := c.render(feed, &h.index, items)
 			return err
 		})

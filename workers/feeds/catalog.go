@@ -1,6 +1,7 @@
 package feeds
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -22,10 +23,12 @@ type Settings struct {
 	PublicURL string
 	// MediaURL is the address below which stored pictures are read; PublicURL when empty.
 	MediaURL string
-	// Page is how many entries a feed shows; 50 when 0, at most 500.
-	Page int
-	// SummariesOnly leaves the articles' full contents out.
-	SummariesOnly bool
+	// Shape is that of every feed: 50 entries and their full contents where it does not say. Kinds
+	// and Sites have it otherwise for the feeds of a kind and those of a site, by id; what a site
+	// says counts before what a kind does.
+	Shape
+	Kinds map[Kind]Shape
+	Sites map[string]Shape
 	// Hubs are WebSub hubs that announce the feeds' changes.
 	Hubs []string
 	// TTL is how long readers are asked to wait between two polls; 5 min when 0.
@@ -35,6 +38,23 @@ type Settings struct {
 	// Image is the address of a picture that stands for the feeds, such as a logo; optional.
 	Image string
 }
+
+// Shape is how much a feed shows. What is zero is as it is otherwise.
+type Shape struct {
+	// Page is how many entries, at most 500.
+	Page int
+	// Content is what it holds of an article: [Full] or [Summary].
+	Content Content
+}
+
+// Content is what a feed holds of an article.
+type Content string
+
+// Contents.
+const (
+	Full    Content = "full"
+	Summary Content = "summary"
+)
 
 const (
 	defaultPage = 50
@@ -52,9 +72,7 @@ func (s Settings) withDefaults() Settings {
 	if s.MediaURL == "" {
 		s.MediaURL = s.PublicURL
 	}
-	if s.Page == 0 {
-		s.Page = defaultPage
-	}
+	s.Shape = s.or(Shape{defaultPage, Full})
 	if s.TTL == 0 {
 		s.TTL = defaultTTL
 	}
@@ -62,6 +80,21 @@ func (s Settings) withDefaults() Settings {
 		s.Language = "vi"
 	}
 	return s
+}
+
+// or is the shape with what it lacks from another.
+func (s Shape) or(wider Shape) Shape {
+	return Shape{cmp.Or(s.Page, wider.Page), cmp.Or(s.Content, wider.Content)}
+}
+
+func (s Shape) check() error {
+	if s.Page < 0 || s.Page > maxPage {
+		return fmt.Errorf("page of %d entries: expected 1 to %d", s.Page, maxPage)
+	}
+	if s.Content != "" && s.Content != Full && s.Content != Summary {
+		return fmt.Errorf("content %q: expected %s or %s", s.Content, Full, Summary)
+	}
+	return nil
 }
 
 func (s Settings) check() error {
@@ -76,8 +109,18 @@ func (s Settings) check() error {
 			return fmt.Errorf("feeds: hub %q: expected an absolute http or https address", hub)
 		}
 	}
-	if s.Page < 1 || s.Page > maxPage {
-		return fmt.Errorf("feeds: page of %d entries: expected 1 to %d", s.Page, maxPage)
+	if err := s.Shape.check(); err != nil {
+		return fmt.Errorf("feeds: %w", err)
+	}
+	for kind, shape := range s.Kinds {
+		if err := shape.check(); err != nil {
+			return fmt.Errorf("feeds of kind %s: %w", kind, err)
+		}
+	}
+	for site, shape := range s.Sites {
+		if err := shape.check(); err != nil {
+			return fmt.Errorf("feeds of site %s: %w", site, err)
+		}
 	}
 	if s.TTL < time.Minute {
 		return fmt.Errorf("feeds: ttl %s: expected at least 1m", s.TTL)
@@ -123,9 +166,9 @@ type Feed struct {
 type Catalog struct {
 	tree     *site.Tree
 	settings Settings
-	// form is a digest of all but the articles that a rendering depends on, this program's way
-	// to render included: feeds of another form are rendered anew when they are next flagged.
-	form string
+	// general is a digest of what the rendering of every feed depends on beside the articles: this
+	// program's way to render, the settings that all feeds share, the sites.
+	general []byte
 }
 
 // NewCatalog makes the catalog of the feeds of the tree's sites.
@@ -139,16 +182,52 @@ func NewCatalog(tree *site.Tree, s Settings) (*Catalog, error) {
 			return nil, fmt.Errorf("feeds: site %q: expected at most %d small letters and digits, in groups joined by single hyphens", one.ID, maxSite)
 		}
 	}
+	shared := s
+	shared.Shape, shared.Kinds, shared.Sites = Shape{}, nil, nil
 	all, err := json.Marshal(struct {
 		Way      int
 		Settings Settings
 		Sites    []site.Site
-	}{formVersion, s, tree.All()})
+	}{formVersion, shared, tree.All()})
 	if err != nil {
 		return nil, fmt.Errorf("feeds: digest the settings: %w", err)
 	}
 	sum := sha256.Sum256(all)
-	return &Catalog{tree: tree, settings: s, form: hex.EncodeToString(sum[:8])}, nil
+	return &Catalog{tree: tree, settings: s, general: sum[:]}, nil
+}
+
+// form is a digest of all but the articles that the feed's rendering depends on: a feed of
+// another form is rendered anew when it is next flagged.
+func (c *Catalog) form(f Feed) string {
+	shape := c.shape(f)
+	sum := sha256.Sum256(fmt.Appendf(c.general, " %d %s", shape.Page, shape.Content))
+	return hex.EncodeToString(sum[:8])
+}
+
+func (c *Catalog) shape(f Feed) Shape {
+	return c.settings.Sites[f.Site].or(c.settings.Kinds[f.Kind]).or(c.settings.Shape)
+}
+
+// Page is how many entries the feed shows.
+func (c *Catalog) Page(f Feed) int { return c.shape(f).Page }
+
+// look is how the entries of a feed are rendered. Those of one look are the same in every feed.
+type look int
+
+const (
+	lookFull    look = iota // with full contents
+	lookBrief               // summaries
+	lookGallery             // one of each picture
+)
+
+func (c *Catalog) look(f Feed) look {
+	switch {
+	case f.Kind == OfGallery:
+		return lookGallery
+	case c.shape(f).Content == Summary:
+		return lookBrief
+	}
+	return lookFull
 }
 
 // Concerned is the ids of the feeds that a new version of an article may change: those that

@@ -93,7 +93,10 @@ func TestCatalogRefusesWhatCannotBeAFeed(t *testing.T) {
 		"query":            {PublicURL: "https://loa.example?x=1"},
 		"media":            {PublicURL: "https://loa.example", MediaURL: "media"},
 		"hub":              {PublicURL: "https://loa.example", Hubs: []string{"hub"}},
-		"page":             {PublicURL: "https://loa.example", Page: 501},
+		"page":             {PublicURL: "https://loa.example", Shape: Shape{Page: 501}},
+		"page of a kind":   {PublicURL: "https://loa.example", Kinds: map[Kind]Shape{OfGallery: {Page: -1}}},
+		"content":          {PublicURL: "https://loa.example", Shape: Shape{Content: "half"}},
+		"content at home":  {PublicURL: "https://loa.example", Sites: map[string]Shape{ward: {Content: "half"}}},
 		"ttl":              {PublicURL: "https://loa.example", TTL: 1},
 	} {
 		if _, err := NewCatalog(tree, s); err == nil {

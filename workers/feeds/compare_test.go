@@ -110,7 +110,7 @@ func TestGalleriesAreFilledFromAnOlderLog(t *testing.T) {
 
 // What is older than all that a full index keeps is not missed in it.
 func TestCompareKnowsThatAnIndexIsFull(t *testing.T) {
-	w := newWorld(t, Settings{Page: 1})
+	w := newWorld(t, Settings{Shape: Shape{Page: 1}})
 	all := many(t, sample.CauGo, reserve+20)
 	w.level(sample.CauGo, all...)
 	ix := NewIndexes(w.js, w.catalog)

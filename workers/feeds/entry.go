@@ -37,7 +37,7 @@ var zone = time.FixedZone("", 7*60*60)
 type entry struct {
 	id, url, title, language string
 	summary                  string // plain text
-	content                  string // HTML; empty when there is only a summary
+	content                  string // HTML; empty in a brief, and when there is only a summary
 	note                     string // HTML: the correction
 	authors                  []events.Author
 	labels                   []label
@@ -93,9 +93,7 @@ func (c *Catalog) entry(a *article.Article) *entry {
 		places:   places(a.Places),
 	}
 	e.title = cmp.Or(e.title, article.Text(e.summary, maxTitle), e.url, e.id)
-	if !c.settings.SummariesOnly {
-		e.content = article.Chars(a.Body)
-	}
+	e.content = article.Chars(a.Body)
 	if note := article.Text(a.Correction, maxNote); note != "" {
 		heading := "Correction:"
 		if strings.HasPrefix(e.language, "vi") {

@@ -89,7 +89,7 @@ type Feeds struct {
 	interval time.Duration
 	events   zerolog.Logger
 	metrics  *metrics
-	// items are rendered entries, by article: the same in every feed but galleries.
+	// items are rendered entries, by article and look.
 	items *cache[itemKey, *item]
 	marks *cache[string, marks] // by feed
 	list  listing
@@ -97,7 +97,7 @@ type Feeds struct {
 
 type itemKey struct {
 	article streams.Key
-	gallery bool
+	look    look
 }
 
 // New opens the log and the bucket that [streams.Setup] made.
@@ -153,7 +153,7 @@ func (f *Feeds) Reconcile(ctx context.Context, target string, flags []reconcile.
 	default:
 		f.metrics.seconds.Observe(took.Seconds())
 		f.events.Info().Str("target", feed.ID).Uint64("revision", h.Revision).Int("flags", len(flags)).
-			Int("entries", len(h.page(f.catalog.settings.Page))).Int("bytes", stored).Dur("took", took).Msg("feed rendered")
+			Int("entries", len(h.page(f.catalog.Page(feed)))).Int("bytes", stored).Dur("took", took).Msg("feed rendered")
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func (f *Feeds) Reconcile(ctx context.Context, target string, flags []reconcile.
 // level brings the index level with the log, and the objects with the index. It returns how
 // many bytes were stored.
 func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (stored int, err error) {
-	page := f.catalog.settings.Page
+	page := f.catalog.Page(feed)
 	before := h.face(page)
 	if err := f.take(ctx, feed, h, wants); err != nil {
 		return 0, err
@@ -173,7 +173,7 @@ func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (st
 	if err != nil {
 		return 0, err
 	}
-	if h.face(page) == before && !h.short(page) && m.show(stamp{h.Revision, f.catalog.form}) {
+	if h.face(page) == before && !h.short(page) && m.show(stamp{h.Revision, f.catalog.form(feed)}) {
 		if err := f.writeIndex(ctx, feed, h); err != nil { // what is kept in reserve may have changed
 			return 0, err
 		}

@@ -42,7 +42,7 @@ func TestFeedShowsArticlesNewestFirst(t *testing.T) {
 }
 
 func TestFeedOfManyShowsItsPageAlone(t *testing.T) {
-	w := newWorld(t, Settings{Page: 10})
+	w := newWorld(t, Settings{Shape: Shape{Page: 10}})
 	all := many(t, ward, 250)
 	w.level(ward, all...)
 	w.mustShow(ward, newestFirst(all)[:10]...)
@@ -131,7 +131,7 @@ func TestArticleLeavesItsFormerCategory(t *testing.T) {
 }
 
 func TestFeedThatDidNotChangeIsNotWrittenAgain(t *testing.T) {
-	w := newWorld(t, Settings{Page: 2})
+	w := newWorld(t, Settings{Shape: Shape{Page: 2}})
 	all := many(t, ward, 5)
 	flags := w.put(all...)
 	if err := w.Reconcile(t.Context(), ward, flags); err != nil {
@@ -206,7 +206,7 @@ func TestEntryThatChangedAgainIsShownAsTheIndexSays(t *testing.T) {
 
 func TestWithdrawalsBeyondTheReserveBringOlderArticlesBack(t *testing.T) {
 	for _, feed := range []string{ward, sample.BenSong + "--all"} {
-		w := newWorld(t, Settings{Page: 5})
+		w := newWorld(t, Settings{Shape: Shape{Page: 5}})
 		all := many(t, ward, 5+reserve+20)
 		w.level(feed, all...)
 		newest := newestFirst(all)

@@ -84,7 +84,7 @@ func (f *Feeds) readList(ctx context.Context) ([]Info, error) {
 			}
 			infos = append(infos, Info{
 				ID: feed.ID, Title: f.catalog.Title(feed, ix.Label), Site: feed.Site, Kind: feed.Kind,
-				Updated: ix.Updated, Entries: min(len(ix.Refs), f.catalog.settings.Page),
+				Updated: ix.Updated, Entries: min(len(ix.Refs), f.catalog.Page(feed)),
 			})
 		}
 	}

@@ -60,14 +60,14 @@ func (f *Feeds) apply(feed Feed, h *held, entries []streams.Entry) {
 	for i, e := range entries {
 		changes[i] = f.catalog.change(feed, e)
 	}
-	h.apply(changes, f.catalog.settings.Page+reserve)
+	h.apply(changes, f.catalog.Page(feed)+reserve)
 }
 
 // load gives the entries that the feed shows, rendered: from memory, or from the log. What it
 // finds changed there again it applies to the index first, so that in the end both agree.
 // Every article is read at most once.
 func (f *Feeds) load(ctx context.Context, feed Feed, h *held) ([]*item, error) {
-	size := f.catalog.settings.Page
+	size, look := f.catalog.Page(feed), f.catalog.look(feed)
 	loaded := map[streams.Key]*item{}
 	refilled := false
 	for {
@@ -82,7 +82,7 @@ func (f *Feeds) load(ctx context.Context, feed Feed, h *held) ([]*item, error) {
 		for _, r := range h.page(size) {
 			it := loaded[r.Key]
 			if it == nil || it.seq != r.Seq {
-				it = f.items.get(itemKey{r.Key, feed.Kind == OfGallery})
+				it = f.items.get(itemKey{r.Key, look})
 			}
 			if it == nil || it.seq != r.Seq {
 				wants = append(wants, want{r.Key, r.Seq})
@@ -99,12 +99,12 @@ func (f *Feeds) load(ctx context.Context, feed Feed, h *held) ([]*item, error) {
 				if e.Article == nil || !f.catalog.Matches(feed, e.Article) {
 					continue // apply has removed it
 				}
-				it, err := f.catalog.item(feed, e.Article, e.Seq)
+				it, err := f.catalog.item(look, e.Article, e.Seq)
 				if err != nil {
 					return err
 				}
 				loaded[e.Key] = it
-				f.items.put(itemKey{e.Key, feed.Kind == OfGallery}, it)
+				f.items.put(itemKey{e.Key, look}, it)
 			}
 			return nil
 		})

@@ -77,19 +77,21 @@ func (e *entry) render() (elements, error) {
 	return all, nil
 }
 
-// item is an entry that was rendered with its full content, or a gallery's of one article. It does
-// not change.
+// item is an entry that was rendered as its look says. It does not change.
 type item struct {
 	seq uint64 // of the version
 	*entry
-	full elements
+	full elements // as large as it is shown
 }
 
-func (c *Catalog) item(f Feed, a *article.Article, seq uint64) (*item, error) {
-	if f.Kind == OfGallery {
+func (c *Catalog) item(l look, a *article.Article, seq uint64) (*item, error) {
+	if l == lookGallery {
 		return c.galleryItem(a, seq)
 	}
 	e := c.entry(a)
+	if l == lookBrief {
+		e = e.brief()
+	}
 	full, err := e.render()
 	if err != nil {
 		return nil, err

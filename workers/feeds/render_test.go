@@ -44,11 +44,11 @@ func rendered(t testing.TB, c *Catalog, feed string, articles []*article.Article
 		bySeq[seq] = a
 		changes = append(changes, c.change(f, streams.Entry{Article: a, Key: streams.KeyOf(a.Site, a.ID), Seq: seq}))
 	}
-	h.apply(changes, c.settings.Page+reserve)
+	h.apply(changes, c.Page(f)+reserve)
 	h.Updated = h.accepted
 	var items []*item
-	for _, r := range h.page(c.settings.Page) {
-		it, err := c.item(f, bySeq[r.Seq], r.Seq)
+	for _, r := range h.page(c.Page(f)) {
+		it, err := c.item(c.look(f), bySeq[r.Seq], r.Seq)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -306,10 +306,34 @@ func TestOldestEntriesOfALargeFeedAreSummaries(t *testing.T) {
 
 func TestFeedOfSummariesHasNoFullContent(t *testing.T) {
 	a := many(t, ward, 1)[0]
-	docs, _ := rendered(t, city(t, Settings{SummariesOnly: true}), ward, []*article.Article{a})
+	docs, _ := rendered(t, city(t, Settings{Shape: Shape{Content: Summary}}), ward, []*article.Article{a})
 	for i, format := range formats {
 		if got := parse(t, docs[i]).Items[0].Content; got != "<p>"+a.Summary+"</p>" {
 			t.Errorf("%s: content %q", format.name, got)
+		}
+	}
+}
+
+func TestFeedsHaveTheShapeThatIsNearestToThem(t *testing.T) {
+	c := city(t, Settings{
+		Shape: Shape{Page: 30}, Kinds: map[Kind]Shape{OfSubtree: {Page: 100, Content: Summary}}, Sites: map[string]Shape{sample.BenSong: {Page: 70}},
+	})
+	for id, want := range map[string]Shape{
+		ward:                     {30, Full},
+		sample.City + "--all":    {100, Summary},
+		sample.BenSong:           {70, Full},
+		sample.BenSong + "--all": {70, Summary},
+	} {
+		f, _ := c.Parse(id)
+		if got := c.shape(f); got != want {
+			t.Errorf("%s shows %+v, want %+v", id, got, want)
+		}
+	}
+	plain := city(t, Settings{Shape: Shape{Page: 30}})
+	for _, id := range []string{ward, sample.BenSong, sample.City + "--all"} {
+		f, _ := c.Parse(id)
+		if same := c.form(f) == plain.form(f); same != (id == ward) {
+			t.Errorf("%s: form as before is %t", id, same)
 		}
 	}
 }

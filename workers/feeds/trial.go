@@ -19,8 +19,8 @@ type Trial struct {
 
 // NewTrial makes a trial of live articles that the feed shows, as many as a page has.
 func (c *Catalog) NewTrial(f Feed, entries []streams.Entry) (*Trial, error) {
-	if len(entries) > c.settings.Page {
-		return nil, fmt.Errorf("trial of feed %s: %d entries, expected a page of at most %d", f.ID, len(entries), c.settings.Page)
+	if page := c.Page(f); len(entries) > page {
+		return nil, fmt.Errorf("trial of feed %s: %d entries, expected a page of at most %d", f.ID, len(entries), page)
 	}
 	t := &Trial{catalog: c, feed: f, entries: entries, index: index{Revision: 1}}
 	for _, e := range entries {
@@ -28,7 +28,7 @@ func (c *Catalog) NewTrial(f Feed, entries []streams.Entry) (*Trial, error) {
 		if ch.shown == nil {
 			return nil, fmt.Errorf("trial of feed %s: it does not show article %s", f.ID, e.Key)
 		}
-		it, err := c.item(Feed{}, e.Article, e.Seq)
+		it, err := c.item(c.look(f), e.Article, e.Seq)
 		if err != nil {
 			return nil, err
 		}
@@ -70,7 +70,7 @@ func (t *Trial) Anew(name string) ([]byte, error) {
 
 // Changed gives the documents of all formats after entry i has changed: the others are known.
 func (t *Trial) Changed(i int) ([formatCount][]byte, error) {
-	it, err := t.catalog.item(Feed{}, t.entries[i].Article, t.entries[i].Seq)
+	it, err := t.catalog.item(t.catalog.look(t.feed), t.entries[i].Article, t.entries[i].Seq)
 	if err != nil {
 		return [formatCount][]byte{}, err
 	}
