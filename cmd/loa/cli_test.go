@@ -119,6 +119,7 @@ func TestCommands(t *testing.T) {
 	c.publishJSON()
 	c.commandsOfPortals(s, p, late)
 	c.commandsOfDeadLetters()
+	c.commandsOfKeys()
 
 	status, _, faults := c.command("serve", "--config", c.config)
 	if status != 1 || !strings.Contains(faults, "--listen") {
@@ -216,6 +217,33 @@ func (c *city) commandsOfPortals(s *session, p, late *partner) {
 		line{"portals rm --data {data} moi", 2, []string{"--yes"}},
 		line{"portals rm --data {data} moi --yes", 0, []string{"Removed moi"}},
 		line{"portals show --data {data} moi", 1, []string{"moi"}},
+	)
+}
+
+var announcedKey = regexp.MustCompile(`loa_([a-z2-7]{12})_([a-z2-7]{52})`)
+
+func (c *city) commandsOfKeys() {
+	c.t.Helper()
+	c.runLines(
+		line{"keys ls --data {data}", 0, []string{"No keys", "loa keys add"}},
+		line{"keys add --data {data} Báo --sites khong-co", 1, []string{"khong-co", "phuong-cau-go"}},
+		line{"keys add --data {data} CMS --kind cms", 1, []string{"sites: missing"}},
+		line{"keys show --data {data} khong-co", 1, []string{"khong-co", "loa keys ls"}},
+	)
+	// A key is printed when it is made, and never again.
+	var out bytes.Buffer
+	run(&env{c.t.Context(), &out, &out}, []string{"keys", "add", "--data", c.data, "Báo An Hòa", "--sites", "quan-ben-song", "--rate", "600/m"})
+	text := announcedKey.FindStringSubmatch(out.String())
+	if text == nil {
+		c.t.Fatalf("no key in %q", out.String())
+	}
+	c.secrets = append(c.secrets, text[2])
+	c.runLines(
+		line{"keys ls --data {data}", 0, []string{text[1], "Báo An Hòa", "quan-ben-song", "summary", "10/s"}},
+		line{"keys show --data {data} " + text[1], 0, []string{"last used never"}},
+		line{"keys revoke --data {data} " + text[1], 0, []string{"Revoked key " + text[1]}},
+		line{"keys ls --data {data}", 0, []string{"No keys"}},
+		line{"keys ls --data {data} --all --json", 0, []string{text[1], `"revoked":{"at":"`}},
 	)
 }
 

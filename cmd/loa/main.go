@@ -47,6 +47,12 @@ type commands struct {
 		Rm      portalsRmCmd      `cmd:"" help:"Remove a portal for good."`
 		History portalsHistoryCmd `cmd:"" help:"Show who changed which portal, when, and what."`
 	} `cmd:"" help:"The portals that bulletins are pushed to."`
+	Keys struct {
+		Add    keysAddCmd    `cmd:"" help:"Make a key, which is shown once."`
+		Ls     keysLsCmd     `cmd:"" help:"List the keys, with what they allow and when they were used last."`
+		Show   keysShowCmd   `cmd:"" help:"Show one key, but not its secret, which nobody knows."`
+		Revoke keysRevokeCmd `cmd:"" help:"End a key, at once and for good."`
+	} `cmd:"" help:"The keys of partners who read the API, and of CMSs that publish over HTTP."`
 	Deliveries struct {
 		Tail deliveriesTailCmd `cmd:"" help:"Show the latest deliveries, and follow those to come."`
 	} `cmd:"" help:"What came of each attempt to deliver."`

@@ -44,6 +44,7 @@ const (
 	UsesBucket    = "uses"    // which articles use a stored picture, and which were erased
 	HubsBucket    = "hubs"    // what each WebSub hub was told last
 	WorkersBucket = "workers" // which worker reads which flags
+	KeysBucket    = "keys"    // hashes of the keys of partners and CMSs
 )
 
 const (
