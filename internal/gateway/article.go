@@ -107,7 +107,7 @@ func (g *Gateway) serveArticle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// The version names the state of the article, the hash that of the settings as well.
-	tag := fmt.Sprintf(`"%s-%s`, a.Version, newVariant(body).tag[1:])
+	tag := fmt.Sprintf(`"%s-%s`, a.Version, newVariant(body, "", nil).tag[1:])
 	h.Set("Etag", tag)
 	modified := a.Accepted
 	if time.Since(modified) < settled {

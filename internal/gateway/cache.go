@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// cacheBytes bounds what the cache of feeds holds, both variants counted: some 2,000 feeds of 50
+	// cacheBytes bounds what the cache of feeds holds, all variants counted: some 1,500 feeds of 50
 	// summaries, or 200 with full bodies.
 	cacheBytes = 64 << 20
 	// entryBytes is what an entry costs beside its bodies; what does not exist costs as much.
@@ -43,7 +43,8 @@ var errAbsent = errors.New("no such object")
 type cacheOptions struct {
 	// what is held, for the log: "feeds".
 	what string
-	make func(objects.Object) *version
+	// make makes what is served of an object; old is what was served before, if that is still known.
+	make func(o objects.Object, old *version) *version
 	// limit is on the bytes of all, most on those of one object: larger ones are not loaded, and
 	// give [objects.ErrTooLarge].
 	limit, most int64
@@ -77,6 +78,10 @@ type entry struct {
 	confirmed time.Time
 	// until is when the store is asked again.
 	until time.Time
+	// told is when it was last said that the object had changed.
+	told time.Time
+	// asked is when a reader last asked for it.
+	asked time.Time
 }
 
 func (e *entry) size() int64 {
@@ -93,7 +98,8 @@ func newCache(o Objects, m cacheMetrics, log zerolog.Logger, options cacheOption
 // get gives the object, and how long ago it was known to be right if that is longer than it
 // should be. The error is [errAbsent] or the store's.
 func (c *cache) get(ctx context.Context, key string) (v *version, stale time.Duration, err error) {
-	if e, ok := c.lookup(key); ok && time.Now().Before(e.until) {
+	now := time.Now()
+	if e, ok := c.lookup(key, now); ok && now.Before(e.until) {
 		return c.answer(e, "hit")
 	}
 	// Under no reader's own context: others may be waiting too.
@@ -124,7 +130,8 @@ func (c *cache) answer(e entry, outcome string) (*version, time.Duration, error)
 	return e.v, 0, nil
 }
 
-func (c *cache) lookup(key string) (entry, bool) {
+// lookup gives the entry, which a reader asks for at the time.
+func (c *cache) lookup(key string, asked time.Time) (entry, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	el, ok := c.entries[key]
@@ -132,7 +139,42 @@ func (c *cache) lookup(key string) (entry, bool) {
 		return entry{}, false
 	}
 	c.order.MoveToFront(el)
-	return *el.Value.(*entry), true
+	e := el.Value.(*entry)
+	e.asked = asked
+	return *e, true
+}
+
+// peek gives the entry to who is no reader.
+func (c *cache) peek(key string) (entry, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if el, ok := c.entries[key]; ok {
+		return *el.Value.(*entry), true
+	}
+	return entry{}, false
+}
+
+// wantedFor is for how long an object that readers asked for is thought to be wanted by more.
+const wantedFor = 5 * time.Second
+
+// changed takes note that an object is another one now: whoever asks for it from now on gets that.
+// It reports whether somebody is about to.
+func (c *cache) changed(key string) (wanted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	el, ok := c.entries[key]
+	if !ok {
+		return false
+	}
+	e, now := el.Value.(*entry), time.Now()
+	e.told, e.until = now, time.Time{}
+	c.flights.Forget(key) // its question may have been sent before
+	return now.Sub(e.asked) < wantedFor
+}
+
+// renew asks the store about an object that was changed, before a reader has to wait for it.
+func (c *cache) renew(key string) {
+	c.flights.Do(key, func() (any, error) { return c.refresh(key) }) // what went wrong, the next reader learns
 }
 
 type refreshed struct {
@@ -142,8 +184,8 @@ type refreshed struct {
 
 // refresh asks the store about the object, and loads it if it is another one than is held.
 func (c *cache) refresh(key string) (refreshed, error) {
-	old, have := c.lookup(key)
 	now := time.Now()
+	old, have := c.peek(key)
 	if have && now.Before(old.until) { // somebody was faster
 		return refreshed{old, "hit"}, nil
 	}
@@ -155,7 +197,7 @@ func (c *cache) refresh(key string) (refreshed, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 
-	next := entry{key: key, confirmed: now, until: now.Add(c.fresh)}
+	next := entry{key: key, confirmed: now, until: now.Add(c.fresh), told: old.told, asked: now}
 	var err error
 	outcome := "loaded"
 	if have {
@@ -194,18 +236,28 @@ func (c *cache) load(ctx context.Context, key string, old *version) (*version, e
 	if err != nil {
 		return nil, err
 	}
-	v := c.make(o)
+	v := c.make(o, old)
 	if old != nil && old.plain.tag == v.plain.tag {
-		v.modified = old.modified
+		v.setModified(old.modified)
 	}
 	return v, nil
 }
 
-// put makes the entry the one that was asked for last, and drops others until all fit.
+// put makes the entry the one that was asked for last, and drops others until all fit. An answer to
+// a question that was sent before another's, which is known already, counts no more; one to a
+// question sent before the object changed counts for those alone who asked it.
 func (c *cache) put(e entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if el, ok := c.entries[e.key]; ok {
+		held := el.Value.(*entry)
+		if held.confirmed.After(e.confirmed) {
+			return
+		}
+		if held.told.After(e.confirmed) && e.told != held.told {
+			e.told, e.until = held.told, time.Time{}
+		}
+		e.asked = held.asked
 		c.remove(el)
 	}
 	c.entries[e.key] = c.order.PushFront(&e)

@@ -4,9 +4,9 @@ import "net/http"
 
 // Parts that tests look at.
 var (
-	AcceptsGzip  = acceptsGzip
-	Precondition = precondition
-	Policy       = pagePolicy
+	CodingWeights = codingWeights
+	Precondition  = precondition
+	Policy        = pagePolicy
 )
 
 const (
@@ -15,10 +15,18 @@ const (
 	MaxHeader = maxHeader
 
 	MediaMost = mediaMost
+
+	Brotli, Zstd, Gzip = codedBrotli, codedZstd, codedGzip
 )
 
 // Server is the server that Serve runs.
 func (g *Gateway) Server() *http.Server { return g.server() }
+
+// Crowd has as many requests under way as there may be, until leave is called.
+func (g *Gateway) Crowd() (leave func()) {
+	g.underWay.Add(maxUnderWay)
+	return func() { g.underWay.Add(-maxUnderWay) }
+}
 
 // LimitCache has the cache hold at most so many bytes.
 func (g *Gateway) LimitCache(bytes int64) { g.feeds.limit = bytes }

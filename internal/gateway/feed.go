@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -14,9 +15,11 @@ import (
 
 const feedPrefix = "/feeds/"
 
-// feedPath is the path of a feed, and of nothing else. The ids of feeds are made of those of
-// sites and of category tokens.
-var feedPath = regexp.MustCompile(`^/feeds/[A-Za-z0-9][A-Za-z0-9_-]{0,199}/feed\.(?:rss|atom|json)$`)
+// feedID is what the ids of feeds look like: they are made of those of sites and of category tokens.
+const feedID = `[A-Za-z0-9][A-Za-z0-9_-]{0,199}`
+
+// feedPath is the path of a feed or of an archive of one, and of nothing else.
+var feedPath = regexp.MustCompile(`^/feeds/` + feedID + `/(?:feed\.(?:rss|atom|json)|archive/[0-9]{4}-[0-9]{2}\.atom)$`)
 
 // feedTypes are the media types of feeds that were stored without.
 var feedTypes = map[string]string{
@@ -26,14 +29,15 @@ var feedTypes = map[string]string{
 }
 
 // feedCaching is for a feed that was stored without cache control.
-const feedCaching = "public, max-age=60"
+const feedCaching = "public, max-age=60, stale-while-revalidate=300"
 
 func (g *Gateway) serveFeed(w http.ResponseWriter, r *http.Request) {
-	if !feedPath.MatchString(r.URL.Path) {
-		g.notFound(w, r)
+	key := r.URL.Path[1:]
+	if _, known := g.feeds.peek(key); !known && !feedPath.MatchString(r.URL.Path) {
+		g.serveAlias(w, r)
 		return
 	}
-	v, stale, err := g.feeds.get(r.Context(), r.URL.Path[1:])
+	v, stale, err := g.feeds.get(r.Context(), key)
 	switch {
 	case errors.Is(err, errAbsent):
 		g.problem(w, r, http.StatusNotFound, "There is no such feed.")
@@ -50,8 +54,40 @@ func (g *Gateway) serveFeed(w http.ResponseWriter, r *http.Request) {
 	v.serve(w, r)
 }
 
+// Changed says that a feed's objects were stored anew. Whoever asks from now on gets the new ones. The
+// store is asked about each feed every second besides, while there are readers: that this is
+// not called costs no more than that second.
+func (g *Gateway) Changed(feed string) {
+	for _, format := range formats {
+		if key := feedPrefix[1:] + feed + "/feed." + format.ending; g.feeds.changed(key) {
+			select {
+			case g.renewals <- key:
+			default: // the next reader waits for it himself
+			}
+		}
+	}
+}
+
+const (
+	// renewers is how many feeds are renewed at once, and renewalsQueue how many may wait for it.
+	renewers      = 4
+	renewalsQueue = 256
+)
+
+// renew renews feeds that changed until the gateway ends.
+func (g *Gateway) renew(ended <-chan struct{}) {
+	for {
+		select {
+		case key := <-g.renewals:
+			g.feeds.renew(key)
+		case <-ended:
+			return
+		}
+	}
+}
+
 // feedVersion makes what is served of a stored feed.
-func (g *Gateway) feedVersion(o objects.Object) *version {
+func (g *Gateway) feedVersion(o objects.Object, _ *version) *version {
 	format := o.Key[strings.LastIndexByte(o.Key, '.')+1:]
 	contentType := o.ContentType
 	if contentType == "" || contentType == "application/octet-stream" {
@@ -66,14 +102,57 @@ func (g *Gateway) feedVersion(o objects.Object) *version {
 		{"Cache-Control", []string{cmp.Or(o.CacheControl, feedCaching)}},
 		{"Link", []string{strings.Join(links, ", ")}},
 		{"Content-Security-Policy", []string{inert}},
+		{"Vary", []string{"Accept-Encoding"}},
 	}
 	if format == "json" {
-		fields = append(fields, headerField{"Access-Control-Allow-Origin", []string{"*"}})
+		fields = append(fields, openToScripts...)
 	}
 	v := newVersion(o.Body, o.Modified, fields...)
 	v.stored = o.ETag
+	g.encodeLater(v)
 	return v
 }
+
+// openToScripts lets scripts of every site read an answer, and those of its headers that they need.
+var openToScripts = []headerField{
+	{"Access-Control-Allow-Origin", []string{"*"}},
+	{"Access-Control-Expose-Headers", []string{"ETag, Link, Retry-After"}},
+}
+
+// preflightFor is how long, in seconds, a browser may remember that it may ask.
+const preflightFor = "86400"
+
+// preflight answers a browser that asks for a script whether it may ask for a feed in JSON with
+// headers of its own, such as If-None-Match (Fetch §3.3.1).
+func (g *Gateway) preflight(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Methods", allowedMethod)
+	h.Set("Access-Control-Allow-Headers", "Accept, Accept-Language, If-Modified-Since, If-None-Match, A-IM")
+	h.Set("Access-Control-Max-Age", preflightFor)
+	h.Set("Cache-Control", "public, max-age="+preflightFor)
+	h.Set("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// isPreflight reports whether a request is one that [Gateway.preflight] answers.
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" &&
+		strings.HasSuffix(r.URL.Path, ".json") && feedPath.MatchString(r.URL.Path)
+}
+
+// encodeLater makes the variant in Brotli, which takes so long that no reader should wait for it:
+// 6 ms for a usual feed, seconds for the largest. Until it is there, they get zstd or gzip.
+func (g *Gateway) encodeLater(v *version) {
+	g.encoding.Go(func() {
+		g.encoders <- struct{}{}
+		defer func() { <-g.encoders }()
+		v.encode(codedBrotli)
+	})
+}
+
+// encodersAtOnce leaves half of the processors to readers.
+func encodersAtOnce() int { return max(1, runtime.GOMAXPROCS(0)/2) }
 
 // inert is the content security policy of what is data: a browser that shows it runs nothing.
 const inert = "default-src 'none'; sandbox"

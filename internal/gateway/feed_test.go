@@ -1,9 +1,11 @@
 package gateway_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +33,8 @@ func TestFeedIsServedAsItWasStored(t *testing.T) {
 	b.put("feeds/phuong-cau-go/feed.json", "{}", objects.Meta{})
 	a = b.get("/feeds/phuong-cau-go/feed.json")
 	a.want(t, "Access-Control-Allow-Origin", "*")
+	a.want(t, "Access-Control-Expose-Headers", "ETag, Link, Retry-After")
+	a.want(t, "Set-Cookie", "")
 	a.want(t, "Content-Type", "application/feed+json; charset=utf-8")
 }
 
@@ -55,22 +59,59 @@ func TestEachEncodingHasItsETag(t *testing.T) {
 	t.Parallel()
 	b := start(t)
 	b.putFeed("một")
-	plain, zipped := b.get("/"+feedKey), b.get("/"+feedKey, "Accept-Encoding", "br, gzip")
-	zipped.want(t, "Content-Encoding", "gzip")
-	zipped.want(t, "Vary", "Accept-Encoding")
-	if zipped.plain(t) != plain.body || len(zipped.body) >= len(plain.body) {
-		t.Errorf("gzip: %d of %d bytes, or another text", len(zipped.body), len(plain.body))
+	plain := b.get("/" + feedKey)
+	tags := map[string]string{plain.Header.Get("Etag"): "none"}
+	for _, coding := range []string{"gzip", "zstd", "br"} {
+		var coded answer
+		loatest.Eventually(t, "the feed comes in "+coding, func() bool { // Brotli comes a moment later
+			coded = b.get("/"+feedKey, "Accept-Encoding", coding)
+			return coded.Header.Get("Content-Encoding") == coding
+		})
+		coded.want(t, "Vary", "Accept-Encoding")
+		if coded.plain(t) != plain.body || len(coded.body) >= len(plain.body) {
+			t.Errorf("%s: %d of %d bytes, or another text", coding, len(coded.body), len(plain.body))
+		}
+		tag := coded.Header.Get("Etag")
+		if of := tags[tag]; of != "" || !strings.HasPrefix(tag, `"`) {
+			t.Errorf("%s has the ETag %s, as %s: expected strong ones that differ", coding, tag, of)
+		}
+		tags[tag] = coding
+		// The tag of the other encoding is not that of what would be sent.
+		if a := b.get("/"+feedKey, "If-None-Match", tag); a.StatusCode != http.StatusOK {
+			t.Errorf("plain, with the tag of %s: %s", coding, a.Status)
+		}
+		a := b.get("/"+feedKey, "If-None-Match", tag, "Accept-Encoding", coding)
+		if a.StatusCode != http.StatusNotModified || a.Header.Get("Etag") != tag {
+			t.Errorf("%s, with its tag: %s, ETag %s", coding, a.Status, a.Header.Get("Etag"))
+		}
 	}
-	p, z := plain.Header.Get("Etag"), zipped.Header.Get("Etag")
-	if p == z || !strings.HasPrefix(p, `"`) || !strings.HasPrefix(z, `"`) {
-		t.Errorf("ETags %s and %s: expected strong ones that differ", p, z)
+	for accept, want := range map[string]string{
+		"gzip, deflate, br, zstd": "br", "zstd, gzip": "zstd", "br;q=0.5, gzip": "gzip", "gzip;q=0.5, zstd;q=0.5, br;q=0": "zstd", "*": "br",
+		"identity, br;q=0.9": "", "deflate": "", "br;q=0": "",
+	} {
+		b.get("/"+feedKey, "Accept-Encoding", accept).want(t, "Content-Encoding", want)
 	}
-	// The tag of the other encoding is not that of what would be sent.
-	if a := b.get("/"+feedKey, "If-None-Match", z); a.StatusCode != http.StatusOK {
-		t.Errorf("plain, with the tag of gzip: %s", a.Status)
+}
+
+func TestCompressionIsDoneOnceAVersion(t *testing.T) {
+	t.Parallel()
+	b, other := start(t), start(t)
+	b.putFeed("một")
+	other.putFeed("một")
+	tag := func(of *bench) (tag string) {
+		loatest.Eventually(t, "the feed comes in Brotli", func() bool {
+			a := of.get("/"+feedKey, "Accept-Encoding", "br")
+			tag = a.Header.Get("Etag")
+			return a.Header.Get("Content-Encoding") == "br"
+		})
+		return tag
 	}
-	if a := b.get("/"+feedKey, "If-None-Match", z, "Accept-Encoding", "gzip"); a.StatusCode != http.StatusNotModified {
-		t.Errorf("gzip, with its tag: %s", a.Status)
+	first := tag(b)
+	if again, elsewhere := tag(b), tag(other); again != first || elsewhere != first {
+		t.Errorf("tags %s, %s and, of another process, %s", first, again, elsewhere)
+	}
+	if n := b.counted.gets.Load(); n != 1 {
+		t.Errorf("the feed was loaded %d times", n)
 	}
 }
 
@@ -158,6 +199,78 @@ func TestAChangeIsSeenWithinASecond(t *testing.T) {
 	}
 	if took := time.Since(changed); took > gateway.FreshFor+1500*time.Millisecond {
 		t.Errorf("seen after %s", took)
+	}
+}
+
+func TestAChangeThatIsToldIsSeenAtOnce(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	b.putFeed("một")
+	b.get("/" + feedKey)
+	for _, text := range []string{"hai", "ba", "bốn"} {
+		b.putFeed(text)
+		b.gateway.Changed("phuong-cau-go")
+		if a := b.get("/" + feedKey); a.body != feed(text) {
+			t.Fatalf("not what was stored as %q before it was told", text)
+		}
+	}
+	// What readers want is renewed before they come.
+	loads := b.counted.gets.Load()
+	b.putFeed("năm")
+	b.gateway.Changed("phuong-cau-go")
+	loatest.Eventually(t, "the feed is loaded, unasked", func() bool { return b.counted.gets.Load() > loads })
+	b.gateway.Changed("khong-co") // of which nothing is known
+	if n := b.counted.gets.Load(); n != loads+1 {
+		t.Errorf("%d loads for one change", n-loads)
+	}
+	// A feed that there was not is there once that is told.
+	if a := b.get("/feeds/moi/feed.atom"); a.StatusCode != http.StatusNotFound {
+		t.Fatal(a.Status)
+	}
+	b.put("feeds/moi/feed.atom", "<feed/>", objects.Meta{})
+	b.gateway.Changed("moi")
+	if a := b.get("/feeds/moi/feed.atom"); a.StatusCode != http.StatusOK {
+		t.Error(a.Status)
+	}
+}
+
+// late is a store whose answers come when they are let through, from when on it is set.
+type late struct {
+	*objects.Store
+	held atomic.Pointer[chan struct{}]
+	asks chan struct{}
+}
+
+func (l *late) Stat(ctx context.Context, key string) (objects.Info, error) {
+	info, err := l.Store.Stat(ctx, key)
+	if held := l.held.Load(); held != nil {
+		l.asks <- struct{}{}
+		<-*held
+	}
+	return info, err
+}
+
+func TestAnAnswerFromBeforeTheChangeIsNotKept(t *testing.T) {
+	t.Parallel()
+	store := &late{asks: make(chan struct{}, 10)}
+	b := start(t, func(o *gateway.Options) { store.Store = o.Objects.(*counted).Store; o.Objects = store })
+	b.putFeed("một")
+	b.get("/" + feedKey)
+	held := make(chan struct{})
+	store.held.Store(&held)
+	b.gateway.Changed("phuong-cau-go")
+	<-store.asks // it says that nothing changed
+	store.held.Store(nil)
+	b.putFeed("hai")
+	b.gateway.Changed("phuong-cau-go")
+	if a := b.get("/" + feedKey); a.body != feed("hai") {
+		t.Error("the reader got the answer to a question of before")
+	}
+	close(held)
+	for range 20 {
+		if a := b.get("/" + feedKey); a.body != feed("hai") {
+			t.Fatal("the late answer replaced the newer one")
+		}
 	}
 }
 
@@ -291,4 +404,74 @@ func TestFeedsAreServedWhileTheStoreIsAway(t *testing.T) {
 	b.startS3(endpoint)
 	b.putFeed("hai")
 	loatest.Eventually(t, "the gateway finds the store back", func() bool { return b.get("/"+feedKey).body == feed("hai") })
+}
+
+func TestScriptsOfOtherSitesMayReadFeedsInJSON(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	ask := []string{"Origin", "https://elsewhere.example", "Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "if-none-match"}
+	a := b.do(http.MethodOptions, "/feeds/phuong-cau-go/feed.json", ask...)
+	if a.StatusCode != http.StatusNoContent || !strings.Contains(a.Header.Get("Access-Control-Allow-Headers"), "If-None-Match") {
+		t.Errorf("%s %v", a.Status, a.Header)
+	}
+	a.want(t, "Access-Control-Allow-Origin", "*")
+	a.want(t, "Access-Control-Allow-Methods", "GET, HEAD")
+	for _, path := range []string{"/" + feedKey, "/feeds/x/y.json", "/"} {
+		if a := b.do(http.MethodOptions, path, ask...); a.StatusCode != http.StatusMethodNotAllowed {
+			t.Errorf("%s: %s", path, a.Status)
+		}
+	}
+	if a := b.do(http.MethodOptions, "/feeds/phuong-cau-go/feed.json"); a.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("no preflight: %s", a.Status)
+	}
+}
+
+func TestAliasesLeadToTheOneAddress(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	for path, want := range map[string]string{
+		"/feeds/phuong-cau-go":               "phuong-cau-go/feed.rss",
+		"/feeds/phuong-cau-go/":              "phuong-cau-go/feed.rss",
+		"/feeds/phuong-cau-go.rss":           "phuong-cau-go/feed.rss",
+		"/feeds/phuong-cau-go.xml":           "phuong-cau-go/feed.rss",
+		"/feeds/phuong-cau-go.atom":          "phuong-cau-go/feed.atom",
+		"/feeds/phuong-cau-go.json":          "phuong-cau-go/feed.json",
+		"/feeds/phuong-cau-go/rss":           "phuong-cau-go/feed.rss",
+		"/feeds/phuong-cau-go/atom/":         "phuong-cau-go/feed.atom",
+		"/feeds/phuong-cau-go/feed":          "phuong-cau-go/feed.rss",
+		"/feeds/phuong-cau-go/feed/":         "phuong-cau-go/feed.rss",
+		"/feeds/phuong-cau-go/feed.xml":      "phuong-cau-go/feed.rss",
+		"/feeds/phuong-cau-go/feed.rss/":     "phuong-cau-go/feed.rss",
+		"/feeds/phuong-cau-go/atom.xml":      "phuong-cau-go/feed.atom",
+		"/feeds/phuong-cau-go/index.json":    "phuong-cau-go/feed.json",
+		"/feeds/phuong-cau-go--in--y-te.rss": "phuong-cau-go--in--y-te/feed.rss",
+		"/rss":                               "thanh-pho--all/feed.rss",
+		"/feed/":                             "thanh-pho--all/feed.rss",
+		"/atom.xml":                          "thanh-pho--all/feed.atom",
+		"/feed.json":                         "thanh-pho--all/feed.json",
+	} {
+		a := b.get(path, "Host", "evil.example")
+		if a.StatusCode != http.StatusPermanentRedirect {
+			t.Errorf("%s: %s", path, a.Status)
+		}
+		a.want(t, "Location", public+"feeds/"+want)
+	}
+	a := b.get("/feeds/phuong-cau-go", "Accept", "application/feed+json, application/atom+xml;q=0.9, */*;q=0.1")
+	a.want(t, "Location", public+"feeds/phuong-cau-go/feed.json")
+	a.want(t, "Vary", "Accept")
+	if n := b.counted.gets.Load() + b.counted.stats.Load(); n != 0 {
+		t.Errorf("the object store was asked %d times", n)
+	}
+}
+
+func TestArchivesAreServed(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	const key = "feeds/phuong-cau-go/archive/2026-10.atom"
+	b.put(key, feed("cũ"), objects.Meta{ContentType: "application/atom+xml", CacheControl: "public, max-age=31536000, immutable"})
+	a := b.get("/" + key)
+	if a.StatusCode != http.StatusOK || a.body != feed("cũ") {
+		t.Error(a.Status)
+	}
+	a.want(t, "Cache-Control", "public, max-age=31536000, immutable")
 }

@@ -1,6 +1,8 @@
 // Package gateway serves what Loa makes to readers over HTTP.
 //
-//	/feeds/<feed>/feed.rss|atom|json    feeds, from the object store through a small cache
+//	/feeds/<feed>/feed.rss|atom|json    feeds, from the object store through a small cache; other
+//	                                    spellings, such as /feeds/<feed>.rss, lead there
+//	/feeds/<feed>/archive/2026-11.atom  what a feed showed in former months
 //	/media/<sha256>/<file>              pictures, from the object store through a small cache, or
 //	                                    by redirection; 410 once they are erased
 //	/media/<sha256>/w640                the same without an ending: WebP or JPEG, as readers take it
@@ -23,6 +25,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,10 +54,16 @@ const (
 	// maxConns bounds the connections, and by it the requests under way: at some 40 KiB each,
 	// 80 MiB. More wait in the kernel's queue.
 	maxConns = 2048
+	// maxUnderWay bounds the requests that are worked on, Mounts' not counted, which may wait for
+	// long. Who comes when there are so many is told at once to come later; the connections left
+	// over are for that.
+	maxUnderWay = maxConns / 2
 	// graceDefault is how long requests under way may take to end after a shutdown began.
 	graceDefault = 10 * time.Second
-	// retryAfter is what a reader is told, in seconds, when a store is away.
+	// retryAfter is what a reader is told, in seconds, when a store is away, and retryBusy when there
+	// are too many others.
 	retryAfter = "10"
+	retryBusy  = "5"
 )
 
 // Objects is the object store. [*objects.Store] is one.
@@ -140,6 +150,11 @@ type Gateway struct {
 	index   indexPage
 	ready   readiness
 	scrape  http.Handler
+
+	renewals chan string    // keys of feeds that changed
+	encoding sync.WaitGroup // of variants that are being made
+	encoders chan struct{}  // has one for each that is at work
+	underWay atomic.Int64   // requests
 }
 
 // New makes a gateway.
@@ -151,7 +166,8 @@ func New(o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of the gateway: %w", err)
 	}
-	g := &Gateway{o: o, metrics: m, scrape: scraper(o.Gatherer, o.Log)}
+	g := &Gateway{o: o, metrics: m, scrape: scraper(o.Gatherer, o.Log),
+		renewals: make(chan string, renewalsQueue), encoders: make(chan struct{}, encodersAtOnce())}
 	g.feeds = newCache(o.Objects, m.feeds, o.Log, cacheOptions{
 		what: "feeds", make: g.feedVersion, limit: cacheBytes, most: maxFeed, fresh: freshFor})
 	g.media = newCache(o.Objects, m.media, o.Log, cacheOptions{
@@ -168,6 +184,16 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	srv := g.server()
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(netutil.LimitListener(ln, maxConns)) }()
+	var others sync.WaitGroup
+	stop := make(chan struct{})
+	for range renewers {
+		others.Go(func() { g.renew(stop) })
+	}
+	defer func() {
+		close(stop)
+		others.Wait()
+		g.encoding.Wait()
+	}()
 	select {
 	case err := <-ended:
 		return fmt.Errorf("serve HTTP on %s: %w", ln.Addr(), err)

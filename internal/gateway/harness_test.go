@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/loa-syndication/loa/internal/embedded"
@@ -171,14 +173,20 @@ func (b *bench) do(method, path string, headers ...string) answer {
 // plain is the body without its coding.
 func (a answer) plain(t testing.TB) string {
 	t.Helper()
-	if a.Header.Get("Content-Encoding") != "gzip" {
-		return a.body
+	var from io.Reader = strings.NewReader(a.body)
+	var err error
+	switch a.Header.Get("Content-Encoding") {
+	case "br":
+		from = brotli.NewReader(from)
+	case "zstd":
+		from, err = zstd.NewReader(from, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20))
+	case "gzip":
+		from, err = gzip.NewReader(from)
 	}
-	z, err := gzip.NewReader(strings.NewReader(a.body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := io.ReadAll(z)
+	body, err := io.ReadAll(from)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,12 +91,15 @@ func (g *Gateway) makeIndex(ctx context.Context) (*version, error) {
 	if err != nil {
 		return nil, fmt.Errorf("render the index page: %w", err)
 	}
-	return newVersion(body, time.Time{}, // the ETag tells whether it changed
+	v := newVersion(body, time.Time{}, // the ETag tells whether it changed
 		headerField{"Content-Type", []string{"text/html; charset=utf-8"}},
+		headerField{"Vary", []string{"Accept-Encoding"}},
 		headerField{"Cache-Control", []string{"public, max-age=60"}},
 		headerField{"Content-Security-Policy", []string{pagePolicy}},
 		headerField{"Referrer-Policy", []string{"no-referrer"}},
-	), nil
+	)
+	v.encode(codedBrotli)
+	return v, nil
 }
 
 // indexOf puts the feeds to their sites, and the sites below one another.

@@ -169,7 +169,7 @@ func (g *Gateway) sendPicture(w http.ResponseWriter, r *http.Request, key, media
 }
 
 // pictureVersion makes what is served of a stored picture.
-func pictureVersion(o objects.Object) *version {
+func pictureVersion(o objects.Object, _ *version) *version {
 	tag := quoteTag(o.ETag)
 	return &version{plain: variant{body: o.Body, tag: tag, etag: []string{tag}}, modified: o.Modified, stored: o.ETag}
 }

@@ -7,32 +7,71 @@ import (
 	"time"
 )
 
-// acceptsGzip reports whether a reader takes gzip and does not like plain better (RFC 9110
-// §12.5.3). A weight that is none counts as a refusal.
-func acceptsGzip(accept []string) bool {
-	gzip, identity, other := -1.0, -1.0, -1.0 // -1: not mentioned
+// codingWeights gives what a reader thinks of each content coding, and of none (RFC 9110 §12.5.3): 0
+// where it refuses, or a weight is none. That of none is 0 as well when it is not mentioned: no
+// reader asks for a coding to be spared it.
+func codingWeights(accept []string) (weights [codingCount]float64, identity float64) {
+	const unsaid = -1
+	for i := range weights {
+		weights[i] = unsaid
+	}
+	other := 0.0
 	for _, line := range accept {
 		for part := range strings.SplitSeq(line, ",") {
-			coding, params, _ := strings.Cut(part, ";")
-			q := weight(params)
-			switch coding = strings.TrimSpace(coding); {
-			case strings.EqualFold(coding, "gzip"), strings.EqualFold(coding, "x-gzip"):
-				gzip = max(gzip, q)
-			case strings.EqualFold(coding, "identity"):
-				identity = q
-			case coding == "*":
-				other = q
+			name, params, _ := strings.Cut(part, ";")
+			switch name = strings.TrimSpace(name); {
+			case name == "":
+			case name == "*":
+				other = weight(params)
+			case strings.EqualFold(name, "identity"):
+				identity = weight(params)
+			default:
+				if i := codingNamed(name); i >= 0 {
+					weights[i] = max(weights[i], weight(params))
+				}
 			}
 		}
 	}
-	if gzip < 0 {
-		gzip = other
+	for i := range weights {
+		if weights[i] == unsaid {
+			weights[i] = other
+		}
 	}
-	return gzip > 0 && gzip >= identity
+	return weights, identity
+}
+
+// codingNamed is the coding of a name; -1 when it is none of ours.
+func codingNamed(name string) int {
+	for i := range codings {
+		if strings.EqualFold(name, codings[i].name) {
+			return i
+		}
+	}
+	if strings.EqualFold(name, "x-gzip") { // RFC 9110 §8.4.1.3
+		return codedGzip
+	}
+	return -1
+}
+
+// accepted is the weight of a media type that Accept names as such; 0 when it does not (RFC 9110
+// §12.5.1).
+func accepted(accept []string, mediaType string) (q float64) {
+	for _, line := range accept {
+		for part := range strings.SplitSeq(line, ",") {
+			name, params, _ := strings.Cut(part, ";")
+			if strings.EqualFold(strings.TrimSpace(name), mediaType) {
+				q = max(q, weight(params))
+			}
+		}
+	}
+	return q
 }
 
 // weight reads "q=0.5"; 1 when there is none.
 func weight(params string) float64 {
+	if params == "" {
+		return 1
+	}
 	for param := range strings.SplitSeq(params, ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
 		if !strings.EqualFold(name, "q") {

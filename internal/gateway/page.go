@@ -55,7 +55,7 @@ func (p page) render() ([]byte, error) {
 // It replaces what a handler has said about the answer that was to come.
 func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, status int, detail string) {
 	h := w.Header()
-	for _, name := range []string{"Etag", "Last-Modified", "Link", "Content-Encoding", "Access-Control-Allow-Origin"} {
+	for _, name := range []string{"Etag", "Last-Modified", "Link", "Content-Encoding", "Access-Control-Allow-Origin", "Access-Control-Expose-Headers"} {
 		h.Del(name)
 	}
 	h.Set("Cache-Control", "no-store")

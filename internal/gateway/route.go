@@ -25,8 +25,8 @@ const (
 	allowedMethod = "GET, HEAD"
 )
 
-// route finds who answers a path. It is decided by the path alone, as it was sent: with
-// nothing cleaned, redirected or decoded, there are no two ways to spell one.
+// route finds who answers a path. It is decided by the path alone, as it was sent: with nothing
+// cleaned or decoded, there are no two ways to spell one. Some aliases of feeds are redirected.
 func (g *Gateway) route(r *http.Request) (name string, handle http.HandlerFunc) {
 	path := r.URL.Path
 	if m := g.mounted(path); m != nil {
@@ -50,6 +50,9 @@ func (g *Gateway) route(r *http.Request) (name string, handle http.HandlerFunc) 
 		return routeStatic, serveRobots
 	case "/favicon.ico":
 		return routeStatic, serveFavicon
+	}
+	if _, ok := rootAliases[path]; ok {
+		return routeFeed, g.serveRoot
 	}
 	switch {
 	case strings.HasPrefix(path, feedPrefix):
@@ -93,12 +96,28 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 		g.metrics.observe(route, rec.status, time.Since(began))
 	}()
 	w.Header()["X-Content-Type-Options"] = nosniff
-	if g.mounted(r.URL.Path) == nil && r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", allowedMethod)
-		g.problem(rec, r, http.StatusMethodNotAllowed, "Only GET and HEAD are answered here.")
-		return
+	if g.mounted(r.URL.Path) == nil {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			g.otherMethod(rec, r)
+			return
+		}
+		defer g.underWay.Add(-1)
+		if g.underWay.Add(1) > maxUnderWay && route != routeHealth && route != routeReady {
+			w.Header().Set("Retry-After", retryBusy)
+			g.problem(rec, r, http.StatusServiceUnavailable, "There are too many requests at the moment. Please try again soon.")
+			return
+		}
 	}
 	handle(rec, r)
+}
+
+func (g *Gateway) otherMethod(w http.ResponseWriter, r *http.Request) {
+	if isPreflight(r) {
+		g.preflight(w, r)
+		return
+	}
+	w.Header().Set("Allow", allowedMethod)
+	g.problem(w, r, http.StatusMethodNotAllowed, "Only GET and HEAD are answered here.")
 }
 
 var nosniff = []string{"nosniff"}

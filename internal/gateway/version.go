@@ -1,25 +1,27 @@
 package gateway
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
-
-	"github.com/klauspost/compress/gzip"
 )
 
-// version is one state of a document, made once and served many times. It does not change:
-// what it holds is shared by all answers, the header values included.
+// version is one state of a document, made once and served many times. What it holds is shared
+// by all answers, the header values included.
 type version struct {
-	plain, gzip variant // gzip.body is nil where compression gains nothing
-	// header holds all that both variants have in common.
+	plain variant
+	// coded has the variants of content codings that make it smaller. Each is set once, Brotli's
+	// perhaps a moment after the version is first served: see [version.encode].
+	coded [codingCount]atomic.Pointer[variant]
+	// header holds all that the variants have in common.
 	header []headerField
 	// notModified is the part of header that goes with a 304 (RFC 9110 §15.4.5).
 	notModified []headerField
 	modified    time.Time
+	date        []string // modified, as Last-Modified
 	// stored is the object store's ETag of what this was made from.
 	stored string
 }
@@ -27,9 +29,10 @@ type version struct {
 // variant is a version in one content coding.
 type variant struct {
 	body   []byte
-	tag    string // strong: a hash of body
+	tag    string // strong: see [newVariant]
 	etag   []string
 	length []string
+	coding []string // nil: none
 }
 
 type headerField struct {
@@ -37,22 +40,13 @@ type headerField struct {
 	values []string
 }
 
-// minGzip is the size in bytes from which compression is tried: less fits into a packet.
-const minGzip = 1 << 10
-
-// newVersion hashes and compresses body. Each of the fields goes with a 304 as well, unless it
-// is about the body.
+// newVersion hashes body, and compresses it as far as that takes no longer than a millisecond or
+// so. Each of the fields goes with a 304 as well, unless it is about the body.
 func newVersion(body []byte, modified time.Time, fields ...headerField) *version {
-	v := &version{plain: newVariant(body), modified: modified}
-	fields = append(fields, headerField{"Vary", []string{"Accept-Encoding"}})
-	if len(body) >= minGzip {
-		var b bytes.Buffer
-		z := gzip.NewWriter(&b) // with a zero time: the same bytes every time
-		z.Write(body)           // a buffer takes all
-		if z.Close() == nil && b.Len() < len(body) {
-			v.gzip = newVariant(bytes.Clone(b.Bytes()))
-		}
-	}
+	v := &version{plain: newVariant(body, "", nil)}
+	v.setModified(modified)
+	v.encode(codedZstd)
+	v.encode(codedGzip)
 	for _, f := range fields {
 		if f.values == nil {
 			continue
@@ -65,42 +59,87 @@ func newVersion(body []byte, modified time.Time, fields ...headerField) *version
 	return v
 }
 
-// tagBytes of a body's SHA-256 make its ETag.
-const tagBytes = 16
-
-func newVariant(body []byte) variant {
-	sum := sha256.Sum256(body)
-	tag := `"` + hex.EncodeToString(sum[:tagBytes]) + `"`
-	return variant{body: body, tag: tag, etag: []string{tag}, length: []string{strconv.Itoa(len(body))}}
+func (v *version) setModified(t time.Time) {
+	v.modified, v.date = t, nil
+	if !t.IsZero() {
+		v.date = []string{t.UTC().Format(http.TimeFormat)}
+	}
 }
 
-func (v *version) size() int64 { return int64(len(v.plain.body) + len(v.gzip.body)) }
+// encode makes the variant of a coding. Until it has, and where it gains nothing, there is none.
+func (v *version) encode(coding int) {
+	if len(v.plain.body) < minCoded {
+		return
+	}
+	c := &codings[coding]
+	if body := c.encode(v.plain.body); len(body) < len(v.plain.body) {
+		one := newVariant(body, v.plain.tag, c.header)
+		v.coded[coding].Store(&one)
+	}
+}
+
+const (
+	// tagBytes of a body's SHA-256 make its ETag.
+	tagBytes = 16
+	// codedTagBytes of that of a coded body are added, to tell variants of one version apart.
+	codedTagBytes = 6
+)
+
+// newVariant makes the variant of the version whose plain tag is of; "" for the plain one. By the
+// tag of any variant, [versionOf] knows the version.
+func newVariant(body []byte, of string, coding []string) variant {
+	sum := sha256.Sum256(body)
+	tag := `"` + hex.EncodeToString(sum[:tagBytes]) + `"`
+	if of != "" {
+		tag = of[:len(of)-1] + "-" + hex.EncodeToString(sum[:codedTagBytes]) + `"`
+	}
+	return variant{body: body, tag: tag, etag: []string{tag}, length: []string{strconv.Itoa(len(body))}, coding: coding}
+}
+
+// size in bytes. A variant in Brotli that is not there yet counts as that in gzip, which is larger.
+func (v *version) size() int64 {
+	n := len(v.plain.body)
+	for i := range v.coded {
+		if one := v.coded[i].Load(); one != nil {
+			n += len(one.body)
+		} else if zipped := v.coded[codedGzip].Load(); zipped != nil {
+			n += len(zipped.body)
+		}
+	}
+	return int64(n)
+}
 
 // settled is how old a version has to be before it is served with Last-Modified, whose unit is
 // the second: while another version may come about in the same one, the time would not tell
 // them apart (RFC 9110 §8.8.2.2).
 const settled = 2 * time.Second
 
+// pick is the variant that the reader likes best.
+func (v *version) pick(accept []string) *variant {
+	if len(accept) == 0 {
+		return &v.plain
+	}
+	weights, identity := codingWeights(accept)
+	best, most := &v.plain, 0.0
+	for i := range v.coded {
+		if q := weights[i]; q > most && q >= identity {
+			if one := v.coded[i].Load(); one != nil {
+				best, most = one, q
+			}
+		}
+	}
+	return best
+}
+
 // serve answers with the variant that the reader takes, or with 304 or 412.
 func (v *version) serve(w http.ResponseWriter, r *http.Request) {
-	one, coding := &v.plain, []string(nil)
-	if v.gzip.body != nil && acceptsGzip(r.Header["Accept-Encoding"]) {
-		one, coding = &v.gzip, gzipCoding
-	}
-	modified := v.modified
-	if time.Since(modified) < settled {
-		modified = time.Time{}
-	}
-	h := w.Header()
-	h["Etag"] = one.etag
-	if !modified.IsZero() {
-		h["Last-Modified"] = []string{modified.UTC().Format(http.TimeFormat)}
-	}
-	status := precondition(r.Header, one.tag, modified)
+	one := v.pick(r.Header["Accept-Encoding"])
+	status := v.begin(w, r, one)
 	fields := v.header
 	if status != http.StatusOK {
 		fields = v.notModified
 	}
+	h := w.Header()
 	for _, f := range fields {
 		h[f.name] = f.values
 	}
@@ -108,8 +147,8 @@ func (v *version) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 		return
 	}
-	if coding != nil {
-		h["Content-Encoding"] = coding
+	if one.coding != nil {
+		h["Content-Encoding"] = one.coding
 	}
 	h["Content-Length"] = one.length
 	w.WriteHeader(http.StatusOK)
@@ -118,4 +157,18 @@ func (v *version) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-var gzipCoding = []string{"gzip"}
+// begin says what identifies the variant, and gives the status that the request's conditions lead
+// to: 200, 304 or 412.
+func (v *version) begin(w http.ResponseWriter, r *http.Request, one *variant) int {
+	h := w.Header()
+	h["Etag"] = one.etag
+	modified := v.modified
+	if v.date != nil {
+		if time.Since(modified) < settled {
+			modified = time.Time{}
+		} else {
+			h["Last-Modified"] = v.date
+		}
+	}
+	return precondition(r.Header, one.tag, modified)
+}
