@@ -380,7 +380,10 @@ func (a *app) prepareGateway(ctx context.Context) error {
 	a.gateway, err = gateway.New(gateway.Options{Objects: a.backbone.store, Articles: a.articles, Sites: a.sites, Feeds: a.feedList,
 		PublicURL: a.cfg.PublicURL, MediaURL: a.cfg.MediaURL, MediaRedirect: a.cfg.Media.Redirect, Erased: uses.Gone, Hubs: a.cfg.Feeds.Hubs, Ready: a.ready,
 		Gatherer: a.registry, Registerer: a.registry, Grace: a.drain(), Log: a.log})
-	return err
+	if err != nil {
+		return err
+	}
+	return a.listenForChanges()
 }
 
 // feedList describes the feeds to the gateway, which does not know the worker that makes them.
