@@ -303,7 +303,7 @@ func (a *app) prepareFeeds(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.workers = append(a.workers, worker{"feeds", e.Run}, worker{"filling of new feeds", a.fillFeeds})
+	a.workers = append(a.workers, worker{"feeds", e.Run}, worker{"filling of new feeds", a.fillFeeds}, worker{"times of withdrawn articles", a.feeds.Times})
 	if a.hub == nil {
 		return nil
 	}

@@ -26,8 +26,9 @@ import (
 
 // Limits of settings, where a greater or lesser value can only be a mistake.
 const (
-	minGrace, maxGrace = time.Second, 10 * time.Minute
-	minTTL, maxTTL     = time.Minute, 24 * time.Hour
+	minGrace, maxGrace         = time.Second, 10 * time.Minute
+	minTTL, maxTTL             = time.Minute, 24 * time.Hour
+	minWithdrawn, maxWithdrawn = time.Second, 10 * 365 * 24 * time.Hour
 	// maxPage is in entries: with full bodies such a feed has some megabytes.
 	maxPage = 500
 	// maxDeadline for pictures keeps an article from waiting longer than its readers would.
@@ -368,6 +369,8 @@ func (k *check) feeds() {
 	within(k, "feeds.page", f.Page, 1, maxPage)
 	k.oneOf("feeds.content", f.Content, ContentFull, ContentSummary)
 	within(k, "feeds.ttl", f.TTL, minTTL, maxTTL)
+	within(k, "feeds.withdrawn_for", f.WithdrawnFor, minWithdrawn, maxWithdrawn)
+	within(k, "feeds.withdrawn_stub_for", f.WithdrawnStubFor, minWithdrawn, maxWithdrawn)
 	for i, hub := range f.Hubs {
 		k.address(fmt.Sprintf("feeds.hubs[%d]", i), hub, "a hub's address")
 	}

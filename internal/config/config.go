@@ -182,6 +182,10 @@ type Feeds struct {
 	Content string        `yaml:"content"` // [ContentFull] or [ContentSummary]
 	TTL     time.Duration `yaml:"ttl"`     // how long readers may keep a feed
 	Hubs    []string      `yaml:"hubs"`    // WebSub hubs
+	// WithdrawnFor is how long a feed tells of a withdrawn article that it has shown, and
+	// WithdrawnStubFor how long, of this time, by an entry among the others.
+	WithdrawnFor     time.Duration `yaml:"withdrawn_for"`
+	WithdrawnStubFor time.Duration `yaml:"withdrawn_stub_for"`
 }
 
 // Site is a portal that publishes.
@@ -286,6 +290,6 @@ func Default() *Config {
 			EventsBytes:     streams.DefaultEventsBytes,
 		},
 		Media: Media{EraseAfter: 24 * time.Hour, PerHost: 6, Widths: []int{320, 640, 1280}, Formats: []string{FormatJPEG, FormatWebP}, VIPSThumbnail: "vipsthumbnail"},
-		Feeds: Feeds{Page: 50, Content: ContentFull, TTL: 5 * time.Minute},
+		Feeds: Feeds{Page: 50, Content: ContentFull, TTL: 5 * time.Minute, WithdrawnFor: 30 * 24 * time.Hour, WithdrawnStubFor: 7 * 24 * time.Hour},
 	}
 }

@@ -165,6 +165,7 @@ func TestFaultsNameTheirLine(t *testing.T) {
 		"s3 path":               {head + "s3:\n  access_key: a\n  secret_key: b\n  url: https://s3.example/loa # here", "s3.url", "without a path"},
 		"s3 without keys":       {head + "s3:\n  url: https://s3.example # here\n  secret_key: b", "s3.access_key", "missing"},
 		"bucket":                {head + "s3:\n  bucket: Loa # here", "s3.bucket", "small letters"},
+		"stub's time":           {head + "feeds:\n  withdrawn_stub_for: 0s # here", "feeds.withdrawn_stub_for", "1s"},
 		"feed content":          {head + "feeds:\n  content: all # here", "feeds.content", `found "all", expected one of full, summary`},
 		"hub":                   {head + "feeds:\n  hubs: [gopher://hub.example/] # here", "feeds.hubs[0]", "scheme gopher"},
 		"site id":               {"sites:\n  - id: An Hòa # here\n    name: An Hòa\n    url: https://anhoa.example/", "sites[0].id", "small letters and digits"},

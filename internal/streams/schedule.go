@@ -28,6 +28,19 @@ func ErasureKey(picture string) Key { return Key(picture) }
 // ErasureOf gives the picture of a message of [ErasureConsumer].
 func ErasureOf(subject string) string { return strings.TrimPrefix(subject, dueSubject(Erasure, "")) }
 
+// Withdrawn is what is due for a feed, whose id stands for the article's key: what it says of a
+// withdrawn article changes.
+const Withdrawn = "withdrawn"
+
+// DueFeed reads the subject of a message of [WithdrawnConsumer].
+func DueFeed(subject string) (string, error) {
+	id, ok := strings.CutPrefix(subject, dueSubject(Withdrawn, ""))
+	if !ok || !isToken(id) {
+		return "", fmt.Errorf("subject %q is not of a feed", subject)
+	}
+	return id, nil
+}
+
 // Digest is what is due for a portal, whose name stands for the article's key: its digest.
 const Digest = "digest"
 

@@ -186,6 +186,13 @@ func DigestConsumer(ctx context.Context, js jetstream.JetStream) (jetstream.Cons
 	})
 }
 
+// WithdrawnConsumer gives out the feeds that are to say less of a withdrawn article.
+func WithdrawnConsumer(ctx context.Context, js jetstream.JetStream) (jetstream.Consumer, error) {
+	return consumer(ctx, js, Schedules, jetstream.ConsumerConfig{
+		Durable: "due-feeds", FilterSubjects: []string{dueSubject(Withdrawn, "*")}, MaxAckPending: 1000,
+	})
+}
+
 // RouterConsumer gives out the log's new versions.
 func RouterConsumer(ctx context.Context, js jetstream.JetStream) (jetstream.Consumer, error) {
 	return consumer(ctx, js, Articles, jetstream.ConsumerConfig{Durable: routerConsumer, MaxAckPending: 2000})

@@ -11,6 +11,7 @@ import (
 type atomDocument struct {
 	*gorilla.AtomFeed
 	Media     string     `xml:"xmlns:media,attr"`
+	Withdrawn string     `xml:"xmlns:at,attr,omitempty"`
 	Lang      string     `xml:"xml:lang,attr"`
 	Links     []atomLink `xml:"link"`
 	Generator string     `xml:"generator"`
@@ -90,8 +91,12 @@ func writeAtom(w io.Writer, d *document, entries [][]byte) error {
 	if d.home != "" {
 		links = append([]atomLink{{Href: d.home, Rel: "alternate", Type: "text/html"}}, links...)
 	}
-	return gorilla.WriteXML(&atomDocument{
+	doc := &atomDocument{
 		AtomFeed: feed, Media: nsMedia, Lang: d.language, Links: links, Generator: generator,
-		Entries: lines(entries), Revision: d.revisionNote(),
-	}, w)
+		Entries: lines(append(entries, d.tombstones...)), Revision: d.revisionNote(),
+	}
+	if len(d.tombstones) > 0 {
+		doc.Withdrawn = nsTombstones
+	}
+	return gorilla.WriteXML(doc, w)
 }

@@ -62,11 +62,11 @@ func BenchmarkRender(b *testing.B) {
 			for n, a := range articles {
 				items[n] = must(c.item(lookFull, a, uint64(n+1)))
 			}
-			_, err := c.render(feed, &h.index, items)
+			_, err := c.render(feed, &h.index, items, nil)
 			return err
 		}, func() error {
 			items[7] = must(c.item(lookFull, articles[7], 8))
-			_, err := c.render(feed, &h.index, items)
+			_, err := c.render(feed, &h.index, items, nil)
 			return err
 		})
 	})

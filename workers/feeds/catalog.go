@@ -33,6 +33,9 @@ type Settings struct {
 	Hubs []string
 	// TTL is how long readers are asked to wait between two polls; 5 min when 0.
 	TTL time.Duration
+	// WithdrawnFor is how long the tombstone of a withdrawn article stays, 30 days when 0, and
+	// StubFor how long, of this time, the article is shown as withdrawn, 7 days when 0.
+	WithdrawnFor, StubFor time.Duration
 	// Language of the feeds as a whole, a BCP 47 tag; "vi" when empty. Each entry has its own.
 	Language string
 	// Image is the address of a picture that stands for the feeds, such as a logo; optional.
@@ -76,6 +79,8 @@ func (s Settings) withDefaults() Settings {
 	if s.TTL == 0 {
 		s.TTL = defaultTTL
 	}
+	s.WithdrawnFor = cmp.Or(s.WithdrawnFor, defaultWithdrawnFor)
+	s.StubFor = min(cmp.Or(s.StubFor, defaultStubFor), s.WithdrawnFor)
 	if s.Language == "" {
 		s.Language = "vi"
 	}
@@ -124,6 +129,9 @@ func (s Settings) check() error {
 	}
 	if s.TTL < time.Minute {
 		return fmt.Errorf("feeds: ttl %s: expected at least 1m", s.TTL)
+	}
+	if s.StubFor <= 0 || s.WithdrawnFor <= 0 {
+		return fmt.Errorf("feeds: withdrawn articles told of for %s, shown as such for %s: expected some time", s.WithdrawnFor, s.StubFor)
 	}
 	return nil
 }

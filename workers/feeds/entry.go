@@ -75,9 +75,11 @@ type extension struct {
 	UsageTerms string         `json:"usage_terms,omitempty"`
 	Source     *events.Source `json:"source,omitempty"`
 	Places     []string       `json:"places,omitempty"`
+	// Withdrawn is set in the stub of a withdrawn article.
+	Withdrawn *withdrawal `json:"withdrawn,omitempty"`
 }
 
-// entry makes an entry of a live article. It depends on nothing but the article and the
+// entry makes an entry of an article. It depends on nothing but the article and the
 // catalog, and not on the feed that shows it.
 func (c *Catalog) entry(a *article.Article) *entry {
 	of, _ := c.tree.Get(a.Site)
@@ -96,7 +98,7 @@ func (c *Catalog) entry(a *article.Article) *entry {
 	e.content = article.Chars(a.Body)
 	if note := article.Text(a.Correction, maxNote); note != "" {
 		heading := "Correction:"
-		if strings.HasPrefix(e.language, "vi") {
+		if e.vietnamese() {
 			heading = "Đính chính:"
 		}
 		e.note = `<p class="correction"><strong>` + heading + `</strong> ` + html.EscapeString(note) + "</p>\n"

@@ -24,6 +24,9 @@
 // bytes at every time and in every process. Before it, entries whose article has changed
 // again are brought up to date in the index too, so that what is shown is what the index says.
 //
+// A withdrawn article that was shown leaves a stub and a tombstone, which the index remembers;
+// JetStream's scheduler says when their time is over (see [Feeds.Times]).
+//
 // An index keeps some more entries than are shown. When withdrawals use them up although the
 // log holds older articles, the log is walked, all of the feed's sites: the only step whose
 // cost depends on the number of articles, taken once in a hundred and fifty withdrawals or fewer.
@@ -82,6 +85,7 @@ type Options struct {
 type Feeds struct {
 	js       jetstream.JetStream
 	log      *streams.Log
+	times    *streams.Schedule
 	bucket   jetstream.KeyValue
 	objects  *objects.Store
 	catalog  *Catalog
@@ -118,7 +122,7 @@ func New(ctx context.Context, o Options) (*Feeds, error) {
 		o.Interval = defaultInterval
 	}
 	return &Feeds{
-		js: o.JS, log: log, bucket: bucket, objects: o.Objects, catalog: o.Catalog,
+		js: o.JS, log: log, times: streams.NewSchedule(o.JS), bucket: bucket, objects: o.Objects, catalog: o.Catalog,
 		announce: o.Level, interval: o.Interval, events: o.Log, metrics: m,
 		items: newCache[itemKey](itemCache, (*item).size),
 		marks: newCache[string](markCache, func(marks) int { return 1 }),
@@ -166,6 +170,7 @@ func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (st
 	if err := f.take(ctx, feed, h, wants); err != nil {
 		return 0, err
 	}
+	h.next = h.forget(f.catalog.settings, h.now)
 	if h.stored == nil && len(h.Refs) == 0 {
 		return 0, nil // withdrawn before it was ever shown: there need be no feed
 	}
@@ -174,13 +179,19 @@ func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (st
 		return 0, err
 	}
 	if h.face(page) == before && !h.short(page) && m.show(stamp{h.Revision, f.catalog.form(feed)}) {
+		if err := f.schedule(ctx, feed, h); err != nil {
+			return 0, err
+		}
 		if err := f.writeIndex(ctx, feed, h); err != nil { // what is kept in reserve may have changed
 			return 0, err
 		}
 		return 0, f.tell(ctx, feed)
 	}
-	items, err := f.load(ctx, feed, h)
+	show, err := f.load(ctx, feed, h)
 	if err != nil {
+		return 0, err
+	}
+	if err := f.schedule(ctx, feed, h); err != nil {
 		return 0, err
 	}
 	changed := h.face(page) != before
@@ -195,7 +206,7 @@ func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (st
 	if err := f.writeIndex(ctx, feed, h); err != nil {
 		return 0, err
 	}
-	if stored, err = f.store(ctx, feed, &h.index, items, m); err != nil {
+	if stored, err = f.store(ctx, feed, &h.index, show, m); err != nil {
 		return 0, err
 	}
 	return stored, f.tell(ctx, feed)
@@ -205,6 +216,9 @@ func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (st
 func (f *Feeds) wants(target string, flags []reconcile.Flag) []want {
 	var all []want
 	for _, flag := range flags {
+		if flag.Key == dueKey {
+			continue
+		}
 		key, err := streams.ParseKey(flag.Key)
 		if err != nil {
 			f.events.Warn().Err(err).Str("target", target).Msg("flag of no article dropped")

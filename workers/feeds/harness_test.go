@@ -238,6 +238,10 @@ func (w *world) renders() int {
 func titlesFrom(articles []*article.Article) []string {
 	var titles []string
 	for _, a := range articles {
+		if !a.Live() {
+			titles = append(titles, "Đã gỡ: "+a.Title)
+			continue
+		}
 		titles = append(titles, a.Title)
 	}
 	return titles
@@ -260,13 +264,14 @@ func parse(t testing.TB, doc []byte) *gofeed.Feed {
 	return f
 }
 
-// withdrawn is the version of a that withdraws it.
+// withdrawn is the version of a that withdraws it, a moment ago.
 func withdrawn(a *article.Article) *article.Article {
 	w := *a
 	w.Number++
 	w.Status = events.StatusWithdrawn
-	w.Body, w.Summary = "", ""
-	w.Accepted = sample.Base.Add(time.Hour)
+	w.Body, w.Summary, w.Images, w.Correction = "", "", nil, ""
+	w.Accepted = time.Now().UTC().Truncate(time.Microsecond)
+	w.Withdrawal = &events.BulletinWithdrawal{Reason: "Đăng nhầm <bản nháp>.", WithdrawnAt: w.Accepted.Add(-time.Second)}
 	return &w
 }
 

@@ -35,6 +35,10 @@ type index struct {
 	Floor *place `json:"floor,omitempty"`
 	// Refs are in the order in which they are shown.
 	Refs []ref `json:"refs"`
+	// Gone are the articles that were shown and withdrawn since, the latest first.
+	Gone []grave `json:"gone,omitempty"`
+	// Due is the time for which the next change of Gone is scheduled; zero: none is.
+	Due time.Time `json:"due,omitzero"`
 }
 
 // place is what entries are ordered by: publication time, the latest first, then identifier.
@@ -55,22 +59,30 @@ type ref struct {
 	Seq     uint64 `json:"seq"`
 }
 
+func (r ref) order(s ref) int { return cmp.Or(r.compare(s.place), cmp.Compare(r.Key, s.Key)) }
+
 // held is an index with its place in the bucket.
 type held struct {
 	index
 	stored   []byte    // as it was read; nil when there is none
 	revision uint64    // the bucket's
+	before   keys      // what it held when it was read
 	accepted time.Time // when the latest version that was applied since entered the log
+	now      time.Time // when it was read: by it stubs and tombstones are over
+	next     time.Time // when the next of them is; zero: there is none
 }
 
 // change is what the log says of one article, seen by one feed.
 type change struct {
 	key      streams.Key
 	seq      uint64
-	shown    *ref // nil: the feed is not to show it
+	shown    *ref   // nil: the feed is not to show it
+	gone     *grave // set when it was withdrawn
 	accepted time.Time
 	label    string
 }
+
+type keys map[streams.Key]bool
 
 // gone is the sequence of an article that the log does not hold: later than any.
 const gone = math.MaxUint64
@@ -81,12 +93,15 @@ func (c *Catalog) change(f Feed, e streams.Entry) change {
 		return ch
 	}
 	ch.accepted = e.Accepted
-	if c.Matches(f, e.Article) {
-		ch.shown = &ref{
-			Key: e.Key, Version: e.Version.String(), Seq: e.Seq,
-			place: place{Published: moment(e.Published, e.Accepted).UTC(), GUID: e.GUID},
-		}
-		ch.label = f.label(e.Article)
+	r := ref{
+		Key: e.Key, Version: e.Version.String(), Seq: e.Seq,
+		place: place{Published: moment(e.Published, e.Accepted).UTC(), GUID: e.GUID},
+	}
+	switch {
+	case c.Matches(f, e.Article):
+		ch.shown, ch.label = &r, f.label(e.Article)
+	case !e.Live() && f.Kind != OfGallery: // whose entries go with the pictures
+		ch.gone = &grave{ref: r, At: e.Accepted.UTC()}
 	}
 	return ch
 }
@@ -98,6 +113,7 @@ func (h *held) apply(changes []change, keep int) {
 	for _, r := range h.Refs {
 		refs[r.Key] = r
 	}
+	h.bury(changes)
 	for _, c := range changes {
 		had, known := refs[c.key]
 		switch {
@@ -125,14 +141,14 @@ func (h *held) apply(changes []change, keep int) {
 	for _, r := range refs {
 		h.Refs = append(h.Refs, r)
 	}
-	slices.SortFunc(h.Refs, func(a, b ref) int { return cmp.Or(a.compare(b.place), cmp.Compare(a.Key, b.Key)) })
+	slices.SortFunc(h.Refs, ref.order)
 	if len(h.Refs) > keep {
 		floor := h.Refs[keep].place
 		h.Floor, h.Refs = &floor, h.Refs[:keep]
 	}
 }
 
-// page is the entries that are shown.
+// page is the entries of articles that are shown.
 func (ix *index) page(size int) []ref { return ix.Refs[:min(size, len(ix.Refs))] }
 
 // short reports whether the feed shows fewer entries than it could: there are older ones.
@@ -144,6 +160,9 @@ func (ix *index) face(size int) string {
 	b.WriteString(ix.Label)
 	for _, r := range ix.page(size) {
 		fmt.Fprintf(&b, "\x00%s@%d", r.Key, r.Seq)
+	}
+	for _, g := range ix.Gone {
+		fmt.Fprintf(&b, "\x00-%s@%d %t", g.Key, g.Seq, g.Told)
 	}
 	return b.String()
 }
@@ -158,12 +177,16 @@ func (f *Feeds) readIndex(ctx context.Context, feed string) (*held, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &held{stored: data, revision: revision}
+	h := &held{stored: data, revision: revision, now: time.Now()}
 	if data == nil {
 		return h, nil
 	}
 	if err := json.Unmarshal(data, &h.index); err != nil {
 		return nil, fmt.Errorf("read the index of feed %s: %w", feed, err)
+	}
+	h.before = make(keys, len(h.Refs))
+	for _, r := range h.Refs {
+		h.before[r.Key] = true
 	}
 	return h, nil
 }

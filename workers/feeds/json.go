@@ -16,6 +16,8 @@ type jsonDocument struct {
 
 type jsonRevision struct {
 	Revision uint64 `json:"revision"`
+	// Withdrawn are the tombstones of articles that the feed has shown.
+	Withdrawn []json.RawMessage `json:"withdrawn,omitempty"`
 }
 
 type jsonItem struct {
@@ -71,7 +73,7 @@ func writeJSON(w io.Writer, d *document, items [][]byte) error {
 		feed.Hubs = append(feed.Hubs, &gorilla.JSONHub{Type: "WebSub", Url: hub})
 	}
 	var head bytes.Buffer
-	if err := encodeJSON(&head, jsonDocument{JSONFeed: feed, Extension: jsonRevision{d.revision}, Items: []struct{}{}}); err != nil {
+	if err := encodeJSON(&head, jsonDocument{JSONFeed: feed, Extension: jsonRevision{d.revision, d.withdrawn}, Items: []struct{}{}}); err != nil {
 		return err
 	}
 	// The items are JSON already; put in as json.RawMessage they would be parsed again.

@@ -61,42 +61,52 @@ func (f *Feeds) apply(feed Feed, h *held, entries []streams.Entry) {
 		changes[i] = f.catalog.change(feed, e)
 	}
 	h.apply(changes, f.catalog.Page(feed)+reserve)
+	h.next = h.forget(f.catalog.settings, h.now)
 }
+
+// view is what a feed shows, rendered: its entries in order, and the withdrawn articles that it
+// remembers.
+type view struct{ items, gone []*item }
 
 // load gives the entries that the feed shows, rendered: from memory, or from the log. What it
 // finds changed there again it applies to the index first, so that in the end both agree.
 // Every article is read at most once.
-func (f *Feeds) load(ctx context.Context, feed Feed, h *held) ([]*item, error) {
+func (f *Feeds) load(ctx context.Context, feed Feed, h *held) (show view, err error) {
 	size, look := f.catalog.Page(feed), f.catalog.look(feed)
 	loaded := map[streams.Key]*item{}
 	refilled := false
 	for {
 		if h.short(size) && !refilled {
 			if err := f.refill(ctx, feed, h); err != nil {
-				return nil, err
+				return view{}, err
 			}
 			refilled = true
 		}
-		items := make([]*item, 0, size)
 		var wants []want
-		for _, r := range h.page(size) {
+		pick := func(r ref) *item {
 			it := loaded[r.Key]
 			if it == nil || it.seq != r.Seq {
 				it = f.items.get(itemKey{r.Key, look})
 			}
 			if it == nil || it.seq != r.Seq {
 				wants = append(wants, want{r.Key, r.Seq})
-				continue
 			}
-			items = append(items, it)
+			return it
+		}
+		show = view{}
+		for _, r := range h.shown(size) {
+			show.items = append(show.items, pick(r))
+		}
+		for _, g := range h.Gone {
+			show.gone = append(show.gone, pick(g.ref))
 		}
 		if len(wants) == 0 {
-			return items, nil
+			return show, nil
 		}
 		err := f.read(ctx, wants, func(entries []streams.Entry) error {
 			f.apply(feed, h, entries)
 			for _, e := range entries {
-				if e.Article == nil || !f.catalog.Matches(feed, e.Article) {
+				if e.Article == nil || e.Live() && !f.catalog.Matches(feed, e.Article) {
 					continue // apply has removed it
 				}
 				it, err := f.catalog.item(look, e.Article, e.Seq)
@@ -109,7 +119,7 @@ func (f *Feeds) load(ctx context.Context, feed Feed, h *held) ([]*item, error) {
 			return nil
 		})
 		if err != nil {
-			return nil, err
+			return view{}, err
 		}
 	}
 }

@@ -2,6 +2,7 @@ package feeds
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -82,11 +83,16 @@ type item struct {
 	seq uint64 // of the version
 	*entry
 	full elements // as large as it is shown
+	// tombs stand beside full when that is a stub.
+	tombs elements
 }
 
 func (c *Catalog) item(l look, a *article.Article, seq uint64) (*item, error) {
 	if l == lookGallery {
 		return c.galleryItem(a, seq)
+	}
+	if !a.Live() {
+		return c.buried(a, seq)
 	}
 	e := c.entry(a)
 	if l == lookBrief {
@@ -96,7 +102,7 @@ func (c *Catalog) item(l look, a *article.Article, seq uint64) (*item, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &item{seq, e, full}, nil
+	return &item{seq: seq, entry: e, full: full}, nil
 }
 
 // size is about what the item takes in memory, in bytes.
@@ -116,6 +122,9 @@ type document struct {
 	updated             time.Time
 	revision            uint64
 	address             [formatCount]string // where each format is read
+	// tombstones are those of Atom, withdrawn those of JSON Feed.
+	tombstones [][]byte
+	withdrawn  []json.RawMessage
 }
 
 // feedSpace is the name space of feeds' identifiers (RFC 9562 §5.5).
@@ -174,8 +183,9 @@ func (d *document) revisionNote() string { return fmt.Sprintf(" revision %d ", d
 
 // render renders the feed in every format. It is a function of its arguments alone. Every
 // format shows the same: from the entry on at which the full contents would be larger than
-// maxFull together, there are summaries.
-func (c *Catalog) render(f Feed, ix *index, items []*item) ([formatCount][]byte, error) {
+// maxFull together, there are summaries. Items are those of what the index shows, gone those of the
+// withdrawn articles that it remembers.
+func (c *Catalog) render(f Feed, ix *index, items, gone []*item) ([formatCount][]byte, error) {
 	var parts [formatCount][][]byte
 	var docs [formatCount][]byte
 	full := true
@@ -201,6 +211,10 @@ func (c *Catalog) render(f Feed, ix *index, items []*item) ([formatCount][]byte,
 		}
 	}
 	d := c.document(f, ix)
+	for _, it := range gone {
+		d.tombstones = append(d.tombstones, it.tombs[formatAtom])
+		d.withdrawn = append(d.withdrawn, it.tombs[formatJSON])
+	}
 	for i, format := range formats {
 		const head = 4 << 10 // what surrounds the entries
 		size := head

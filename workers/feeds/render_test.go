@@ -54,7 +54,7 @@ func rendered(t testing.TB, c *Catalog, feed string, articles []*article.Article
 		}
 		items = append(items, it)
 	}
-	docs, err := c.render(f, &h.index, items)
+	docs, err := c.render(f, &h.index, items, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,8 +99,8 @@ func (f *Feeds) stat(ctx context.Context, key string) (mark, error) {
 
 // store renders the index, which this worker has claimed, and stores every format. It returns
 // how many bytes it stored. m is what is known of the objects; what is learned is remembered.
-func (f *Feeds) store(ctx context.Context, feed Feed, ix *index, items []*item, m *marks) (int, error) {
-	docs, err := f.catalog.render(feed, ix, items)
+func (f *Feeds) store(ctx context.Context, feed Feed, ix *index, show view, m *marks) (int, error) {
+	docs, err := f.catalog.render(feed, ix, show.items, show.gone)
 	if err != nil {
 		return 0, err
 	}

@@ -75,5 +75,5 @@ func (t *Trial) Changed(i int) ([formatCount][]byte, error) {
 		return [formatCount][]byte{}, err
 	}
 	t.items[i] = it
-	return t.catalog.render(t.feed, &t.index, t.items)
+	return t.catalog.render(t.feed, &t.index, t.items, nil)
 }
