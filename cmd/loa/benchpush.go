@@ -31,6 +31,7 @@ import (
 
 type benchPushCmd struct {
 	benchFlags
+	Only    []string  `placeholder:"PART" enum:"pushes,isolation,withdrawal,rest" help:"Measure these parts alone: pushes, isolation, withdrawal, rest (memory, and processor time with nothing to do)."`
 	Behind  int       `hidden:"" placeholder:"N" help:"Articles that wait for every portal when one is withdrawn."`
 	size    *pushSize // tests set it
 	command func(ctx context.Context, args ...string) (*exec.Cmd, error)
@@ -110,14 +111,20 @@ func (c *benchPushCmd) Run(e *env) error {
 		}
 		defer to.close()
 		pb := &pushBench{bench: b, size: size, sink: to, command: command}
-		for _, measure := range []func() error{
-			pb.alone,
-			func() error { return pb.isolation(10, 1.2) },
-			func() error { return pb.isolation(2, 1.5) },
-			pb.withdrawal,
-			pb.process,
+		for _, part := range []struct {
+			name    string
+			measure func() error
+		}{
+			{"pushes", pb.alone},
+			{"isolation", func() error { return pb.isolation(10, 1.2) }},
+			{"isolation", func() error { return pb.isolation(2, 1.5) }},
+			{"withdrawal", pb.withdrawal},
+			{"rest", pb.process},
 		} {
-			if err := measure(); err != nil {
+			if len(c.Only) > 0 && !slices.Contains(c.Only, part.name) {
+				continue
+			}
+			if err := part.measure(); err != nil {
 				return err
 			}
 		}
