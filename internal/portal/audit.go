@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/loa-syndication/loa/internal/streams"
 )
@@ -132,40 +131,13 @@ const recordPage = 200
 func (r *Registry) History(ctx context.Context, name string) iter.Seq2[Record, error] {
 	subject := streams.AuditSubject(auditKind, "*")
 	if name != "" {
+		if !nameForm.MatchString(name) {
+			return func(func(Record, error) bool) {}
+		}
 		subject = streams.AuditSubject(auditKind, name)
 	}
-	return func(yield func(Record, error) bool) {
-		if name != "" && !nameForm.MatchString(name) {
-			return
-		}
-		fail := func(err error) { yield(Record{}, fmt.Errorf("read the history of portals: %w", err)) }
-		for next := uint64(1); ; {
-			n := 0
-			msgs, err := jetstreamext.GetBatch(ctx, r.js, streams.Audit, recordPage, jetstreamext.GetBatchSeq(next), jetstreamext.GetBatchSubject(subject))
-			if err != nil {
-				fail(err)
-				return
-			}
-			for m, err := range msgs {
-				if errors.Is(err, jetstreamext.ErrNoMessages) {
-					return
-				}
-				var rec Record
-				if err == nil {
-					err = json.Unmarshal(m.Data, &rec)
-				}
-				if err != nil {
-					fail(err)
-					return
-				}
-				if !yield(rec, nil) {
-					return
-				}
-				next, n = m.Sequence+1, n+1
-			}
-			if n == 0 {
-				return
-			}
-		}
-	}
+	return streams.Walk(ctx, r.js, streams.Audit, streams.Page{Subject: subject, Count: recordPage}, func(m *jetstream.RawStreamMsg) (rec Record, err error) {
+		err = json.Unmarshal(m.Data, &rec)
+		return rec, err
+	})
 }

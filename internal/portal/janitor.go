@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/loa-syndication/loa/internal/streams"
 )
@@ -155,22 +155,11 @@ func (j *Janitor) attempts(ctx context.Context, stream jetstream.Stream, before 
 func (j *Janitor) page(ctx context.Context, from uint64, before time.Time) (page []*jetstream.RawStreamMsg, young bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	msgs, err := jetstreamext.GetBatch(ctx, j.js, streams.Receipts, sweepPage, jetstreamext.GetBatchSeq(from))
-	if err != nil {
-		return nil, false, err
+	page, err = streams.ReadPage(ctx, j.js, streams.Receipts, streams.Page{From: from, Count: sweepPage})
+	if i := slices.IndexFunc(page, func(m *jetstream.RawStreamMsg) bool { return !m.Time.Before(before) }); i >= 0 {
+		return page[:i], true, err
 	}
-	for m, err := range msgs {
-		switch {
-		case errors.Is(err, jetstreamext.ErrNoMessages):
-			return page, false, nil
-		case err != nil:
-			return nil, false, err
-		case !m.Time.Before(before):
-			return page, true, nil
-		}
-		page = append(page, m)
-	}
-	return page, false, nil
+	return page, false, err
 }
 
 // former removes those of a page that a newer one has replaced. A replica that lags may not know of

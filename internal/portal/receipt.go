@@ -223,60 +223,13 @@ func (rs *Receipts) read(batch []*call[Receipt, Receipt]) {
 	}
 }
 
-// readMany puts the last messages of the subjects into found. It is what
-// jetstreamext.GetLastMsgsFor does, but for the buffer of 512 KiB that a synchronous
-// subscription takes each time.
+// readMany puts the last messages of the subjects into found.
 func (rs *Receipts) readMany(ctx context.Context, subjects []string, found map[string]*jetstream.RawStreamMsg) error {
-	req, err := json.Marshal(map[string][]string{"multi_last": subjects})
-	if err != nil {
-		return err
+	msgs, err := streams.ReadLast(ctx, rs.js, streams.Receipts, subjects)
+	for _, m := range msgs {
+		found[m.Subject] = m
 	}
-	nc := rs.js.Conn()
-	inbox := nc.NewInbox()
-	end := make(chan error, 1)
-	// Called by one goroutine, until it says that this is the end.
-	sub, err := nc.Subscribe(inbox, func(m *nats.Msg) {
-		done, err := lastMsg(m, found)
-		if done || err != nil {
-			select {
-			case end <- err:
-			default:
-			}
-		}
-	})
-	if err != nil {
-		return err
-	}
-	defer sub.Unsubscribe()
-	if err := nc.PublishRequest(jetstream.DefaultAPIPrefix+"DIRECT.GET."+streams.Receipts, inbox, req); err != nil {
-		return err
-	}
-	select {
-	case err := <-end:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// lastMsg takes one answer to a direct get in, and reports whether it was the last.
-func lastMsg(m *nats.Msg, found map[string]*jetstream.RawStreamMsg) (done bool, err error) {
-	switch status := m.Header.Get("Status"); status {
-	case "":
-	case "204", "404": // the end; none at all
-		return true, nil
-	case "503":
-		return true, nats.ErrNoResponders
-	default:
-		return true, fmt.Errorf("direct get answered %s %s", status, m.Header.Get("Description"))
-	}
-	seq, err := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
-	if err != nil {
-		return true, fmt.Errorf("direct get answered without a sequence: %w", err)
-	}
-	subject := m.Header.Get(jetstream.SubjectHeader)
-	found[subject] = &jetstream.RawStreamMsg{Subject: subject, Sequence: seq, Data: m.Data}
-	return false, nil
+	return err
 }
 
 // write stores a batch of receipts, and tries for a while.

@@ -2,13 +2,11 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/loa-syndication/loa/internal/streams"
 )
@@ -57,17 +55,11 @@ func askUp(ctx context.Context, js jetstream.JetStream, kind string, part []Pair
 			subjects = append(subjects, streams.StoredFlag(class, kind, p.Target, p.Key))
 		}
 	}
-	msgs, err := jetstreamext.GetLastMsgsFor(ctx, js, streams.Flags, subjects)
+	msgs, err := streams.ReadLast(ctx, js, streams.Flags, subjects)
 	if err != nil {
 		return err
 	}
-	for m, err := range msgs {
-		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	for _, m := range msgs {
 		f, err := parseFlag(m.Subject, m.Data)
 		if err != nil {
 			return err

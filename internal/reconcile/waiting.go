@@ -2,13 +2,11 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/loa-syndication/loa/internal/streams"
 )
@@ -67,20 +65,13 @@ type storedFlag struct {
 // order in which they were raised.
 func flagsOf(ctx context.Context, js jetstream.JetStream, class, kind, target string, after uint64, n int) func(func(storedFlag, error) bool) {
 	return func(yield func(storedFlag, error) bool) {
-		msgs, err := jetstreamext.GetBatch(ctx, js, streams.Flags, n, jetstreamext.GetBatchSeq(after+1),
-			jetstreamext.GetBatchSubject(streams.FlagsOf(class, kind, target)))
+		msgs, err := streams.ReadPage(ctx, js, streams.Flags, streams.Page{From: after + 1, Subject: streams.FlagsOf(class, kind, target), Count: n})
 		if err != nil {
 			yield(storedFlag{}, fmt.Errorf("read the flags of %s %s: %w", kind, target, err))
 			return
 		}
-		for m, err := range msgs {
-			if errors.Is(err, jetstreamext.ErrNoMessages) {
-				return
-			}
-			var f Flag
-			if err == nil {
-				f, err = parseFlag(m.Subject, m.Data)
-			}
+		for _, m := range msgs {
+			f, err := parseFlag(m.Subject, m.Data)
 			if err != nil {
 				yield(storedFlag{}, fmt.Errorf("read the flags of %s %s: %w", kind, target, err))
 				return

@@ -12,7 +12,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
 // DeadLetter is work set aside for a person: the message that could not be dealt with, and why.
@@ -156,37 +155,7 @@ func (d *Dead) List(ctx context.Context, stage, key string) iter.Seq2[DeadLetter
 			filter = deadPrefix + stage + "." + key
 		}
 	}
-	return func(yield func(DeadLetter, error) bool) {
-		for next := uint64(1); ; {
-			n := 0
-			msgs, err := jetstreamext.GetBatch(ctx, d.js, DeadLetters, deadPage,
-				jetstreamext.GetBatchSeq(next), jetstreamext.GetBatchSubject(filter), jetstreamext.GetBatchMaxBytes(MaxMessage))
-			if err != nil {
-				yield(DeadLetter{}, fmt.Errorf("list dead letters: %w", err))
-				return
-			}
-			for m, err := range msgs {
-				if errors.Is(err, jetstreamext.ErrNoMessages) {
-					return
-				}
-				var l DeadLetter
-				if err == nil {
-					l, err = deadLetter(m)
-				}
-				if err != nil {
-					yield(DeadLetter{}, fmt.Errorf("list dead letters: %w", err))
-					return
-				}
-				if !yield(l, nil) {
-					return
-				}
-				next, n = m.Sequence+1, n+1
-			}
-			if n == 0 {
-				return
-			}
-		}
-	}
+	return Walk(ctx, d.js, DeadLetters, Page{Subject: filter, Count: deadPage, Bytes: MaxMessage}, deadLetter)
 }
 
 // Get reads one dead letter; [ErrNoDeadLetter] if there is none of that number.

@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/loa-syndication/loa/internal/article"
 )
@@ -114,17 +113,11 @@ func (l *Log) GetMany(ctx context.Context, keys []Key) (map[Key]Entry, error) {
 		for i, k := range part {
 			subjects[i] = ArticleSubject(k)
 		}
-		msgs, err := jetstreamext.GetLastMsgsFor(ctx, l.js, Articles, subjects)
+		msgs, err := ReadLast(ctx, l.js, Articles, subjects)
 		if err != nil {
 			return nil, fmt.Errorf("read %d articles: %w", len(part), err)
 		}
-		for m, err := range msgs {
-			if errors.Is(err, jetstreamext.ErrNoMessages) {
-				break
-			}
-			if err != nil {
-				return nil, fmt.Errorf("read %d articles: %w", len(part), err)
-			}
+		for _, m := range msgs {
 			e, err := entry(m)
 			if err != nil {
 				return nil, err
@@ -144,38 +137,7 @@ const (
 // Walk gives the articles of one site, or of all ("*"), in the order of their latest change,
 // from sequence from on. Articles that change during the walk are given again.
 func (l *Log) Walk(ctx context.Context, site string, from uint64) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		for next := max(from, 1); ; {
-			n := 0
-			msgs, err := jetstreamext.GetBatch(ctx, l.js, Articles, walkPage, jetstreamext.GetBatchSeq(next),
-				jetstreamext.GetBatchSubject(ArticlesOf(site)), jetstreamext.GetBatchMaxBytes(walkBytes))
-			if err != nil {
-				yield(Entry{}, fmt.Errorf("walk the log from %d: %w", next, err))
-				return
-			}
-			for m, err := range msgs {
-				if errors.Is(err, jetstreamext.ErrNoMessages) {
-					return
-				}
-				var e Entry
-				if err == nil {
-					e, err = entry(m)
-				}
-				if err != nil {
-					yield(Entry{}, fmt.Errorf("walk the log from %d: %w", next, err))
-					return
-				}
-				if !yield(e, nil) {
-					return
-				}
-				next = m.Sequence + 1
-				n++
-			}
-			if n == 0 {
-				return
-			}
-		}
-	}
+	return Walk(ctx, l.js, Articles, Page{From: from, Subject: ArticlesOf(site), Count: walkPage, Bytes: walkBytes}, entry)
 }
 
 func entry(m *jetstream.RawStreamMsg) (Entry, error) {

@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/loa-syndication/loa/internal/streams"
 )
@@ -80,17 +79,11 @@ func (ix *Indexes) read(ctx context.Context, ids []string) (map[string]*index, e
 		subjects[i] = prefix + id
 		found[id] = &index{}
 	}
-	msgs, err := jetstreamext.GetLastMsgsFor(ctx, ix.js, "KV_"+streams.FeedsBucket, subjects)
+	msgs, err := streams.ReadLast(ctx, ix.js, "KV_"+streams.FeedsBucket, subjects)
 	if err != nil {
 		return nil, fmt.Errorf("read the indexes of %d feeds: %w", len(ids), err)
 	}
-	for m, err := range msgs {
-		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read the indexes of %d feeds: %w", len(ids), err)
-		}
+	for _, m := range msgs {
 		if len(m.Data) == 0 { // it was deleted
 			continue
 		}
