@@ -87,24 +87,24 @@ const (
 // Raise raises flags, in atomic batches of at most 1,000, and returns once they are stored.
 // After an error some may be up and others not; raising them all again is harmless.
 func Raise(ctx context.Context, js jetstream.JetStream, flags []Flag) error {
-	latest := make(map[string]int, len(flags)) // by subject: one message of a batch each
-	var msgs []*nats.Msg
 	now := time.Now()
-	for _, f := range flags {
-		if f.Raised.IsZero() {
-			f.Raised = now
+	for part := range slices.Chunk(flags, maxBatch) {
+		latest := make(map[string]int, len(part)) // by subject: one message of a batch each
+		msgs := make([]*nats.Msg, 0, len(part))
+		for _, f := range part {
+			if f.Raised.IsZero() {
+				f.Raised = now
+			}
+			m := &nats.Msg{Subject: f.subject(), Header: nats.Header{}, Data: f.body()}
+			if i, ok := latest[m.Subject]; ok {
+				msgs[i] = m
+				continue
+			}
+			latest[m.Subject] = len(msgs)
+			msgs = append(msgs, m)
 		}
-		m := &nats.Msg{Subject: f.subject(), Header: nats.Header{}, Data: f.body()}
-		if i, ok := latest[m.Subject]; ok {
-			msgs[i] = m
-			continue
-		}
-		latest[m.Subject] = len(msgs)
-		msgs = append(msgs, m)
-	}
-	for batch := range slices.Chunk(msgs, maxBatch) {
-		if err := publishBatch(ctx, js, batch); err != nil {
-			return fmt.Errorf("raise %d flags: %w", len(batch), err)
+		if err := publishBatch(ctx, js, msgs); err != nil {
+			return fmt.Errorf("raise %d flags: %w", len(msgs), err)
 		}
 	}
 	return nil

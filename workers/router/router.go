@@ -53,7 +53,10 @@ const (
 	// batchArticles is how many versions are routed together: their flags share atomic
 	// batches, which are cheap only when they are large.
 	batchArticles = 200
-	defaultRetry  = time.Second
+	// enoughFlags is from how many flags on they are raised without waiting for those of more
+	// versions: they fill some atomic batches, and take 2 MB of memory or so.
+	enoughFlags  = 4000
+	defaultRetry = time.Second
 	// retryMost bounds the pause before another attempt, in first pauses: about a minute.
 	retryMost = 64
 	// routeTimeout bounds the routing of one batch. One that takes longer than [streams.AckWait]
@@ -156,18 +159,27 @@ func (r *Router) route(ctx context.Context, batch []jetstream.Msg) {
 	defer cancel()
 	began := time.Now()
 	var flags []reconcile.Flag
-	var done []jetstream.Msg
-	for _, m := range batch {
+	var whose []jetstream.Msg
+	for i, m := range batch {
 		raised, err := r.flags(ctx, m)
 		if err != nil {
 			r.retry(m, err)
-			continue
+		} else {
+			flags, whose = append(flags, raised...), append(whose, m)
 		}
-		flags = append(flags, raised...)
-		done = append(done, m)
+		if len(flags) >= enoughFlags || i == len(batch)-1 {
+			r.raise(ctx, flags, whose)
+			clear(flags)
+			flags, whose = flags[:0], whose[:0]
+		}
 	}
+	r.seconds.Observe(time.Since(began).Seconds())
+}
+
+// raise stores flags, and acknowledges the versions that they are of.
+func (r *Router) raise(ctx context.Context, flags []reconcile.Flag, whose []jetstream.Msg) {
 	if err := reconcile.Raise(ctx, r.opts.JS, flags); err != nil {
-		for _, m := range done {
+		for _, m := range whose {
 			r.retry(m, err)
 		}
 		return
@@ -175,11 +187,10 @@ func (r *Router) route(ctx context.Context, batch []jetstream.Msg) {
 	for _, f := range flags {
 		r.raised.WithLabelValues(f.Kind).Inc()
 	}
-	for _, m := range done {
+	for _, m := range whose {
 		_ = m.Ack() // if it is lost the version is routed again
 	}
-	r.routed.Add(float64(len(done)))
-	r.seconds.Observe(time.Since(began).Seconds())
+	r.routed.Add(float64(len(whose)))
 }
 
 // flags are those that one version raises.
