@@ -12,7 +12,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -94,18 +93,12 @@ const (
 	exitLater = 3 // it is done as far as it can be now: what is left depends on others
 )
 
-// gcPercent lets the heap grow to three times what is in use before it is collected: a busy Loa
-// allocates much that is short-lived, and holds little.
-const gcPercent = 200
-
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
+	keepMemory(ctx)
 	os.Exit(run(&env{ctx, os.Stdout, os.Stderr}, os.Args[1:]))
 }
 
