@@ -65,6 +65,7 @@ type Publisher struct {
 	retryFor time.Duration
 	attempt  time.Duration
 	onRetry  func(err error, pause time.Duration)
+	msgID    func(Event) string
 }
 
 // PublisherOption changes a [Publisher]'s ways.
@@ -80,10 +81,17 @@ func WithOnRetry(f func(err error, pause time.Duration)) PublisherOption {
 	return func(p *Publisher) { p.onRetry = f }
 }
 
+// WithMessageID has f name the message ("Nats-Msg-Id") in the place of the event's id, for those who
+// publish what several CMSs say: an id is unique to its source alone.
+func WithMessageID(f func(Event) string) PublisherOption {
+	return func(p *Publisher) { p.msgID = f }
+}
+
 // NewPublisher makes a publisher of a JetStream context. Its NATS user needs no more than to
 // publish on "loa.event.<site>.>" and to subscribe to its inbox.
 func NewPublisher(js jetstream.JetStream, options ...PublisherOption) *Publisher {
-	p := &Publisher{js: js, retryFor: RetryFor, attempt: attemptTimeout, onRetry: func(error, time.Duration) {}}
+	p := &Publisher{js: js, retryFor: RetryFor, attempt: attemptTimeout, onRetry: func(error, time.Duration) {},
+		msgID: func(e Event) string { return e.ID }}
 	for _, option := range options {
 		option(p)
 	}
@@ -105,7 +113,7 @@ func (p *Publisher) Publish(ctx context.Context, e Event) (Ack, error) {
 	pauses.InitialInterval, pauses.MaxInterval, pauses.Multiplier = firstPause, longestPause, 2
 	var last error
 	ack, err := backoff.Retry(ctx, func() (ack *jetstream.PubAck, err error) {
-		ack, err = p.try(ctx, e.ID, msg)
+		ack, err = p.try(ctx, e.ID, p.msgID(e), msg)
 		last = err
 		return ack, err
 	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(p.retryFor), backoff.WithNotify(p.onRetry))
@@ -143,13 +151,13 @@ func message(e Event) (*nats.Msg, error) {
 }
 
 // try is one attempt. Its error stops the retries if it is permanent.
-func (p *Publisher) try(ctx context.Context, id string, msg *nats.Msg) (*jetstream.PubAck, error) {
+func (p *Publisher) try(ctx context.Context, id, msgID string, msg *nats.Msg) (*jetstream.PubAck, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.attempt)
 	defer cancel()
 	nc := p.js.Conn()
 	before := nc.LastError()
 	ack, err := p.js.PublishMsg(ctx, msg,
-		jetstream.WithMsgID(id), jetstream.WithExpectStream(Stream), jetstream.WithRetryAttempts(0))
+		jetstream.WithMsgID(msgID), jetstream.WithExpectStream(Stream), jetstream.WithRetryAttempts(0))
 	if err == nil {
 		return ack, nil
 	}

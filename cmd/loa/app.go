@@ -20,6 +20,7 @@ import (
 	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/config"
 	"github.com/loa-syndication/loa/internal/gateway"
+	"github.com/loa-syndication/loa/internal/keys"
 	"github.com/loa-syndication/loa/internal/objects"
 	"github.com/loa-syndication/loa/internal/outbound"
 	"github.com/loa-syndication/loa/internal/portal"
@@ -45,6 +46,7 @@ type app struct {
 	sites    *site.Tree
 	articles *streams.Log
 	portals  *portal.Registry
+	keys     *keys.Registry // nil where nobody needs one
 	receipts *portal.Receipts
 	catalog  *feeds.Catalog
 	feeds    *feeds.Feeds
@@ -87,11 +89,11 @@ func newApp(ctx context.Context, cfg *config.Config, log zerolog.Logger) (_ *app
 	if a.articles, err = streams.OpenLog(ctx, js); err != nil {
 		return nil, err
 	}
-	keys, err := portalKeys(cfg, cfg.NATS.URL == "")
+	sealing, err := portalKeys(cfg, cfg.NATS.URL == "")
 	if err != nil {
 		return nil, err
 	}
-	if a.portals, err = portal.Open(ctx, js, a.sites, keys, log); err != nil {
+	if a.portals, err = portal.Open(ctx, js, a.sites, sealing, log); err != nil {
 		return nil, err
 	}
 	if n, err := a.portals.Reseal(ctx); err != nil {
@@ -377,8 +379,12 @@ func (a *app) prepareGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	mounts, err := a.mounts(ctx)
+	if err != nil {
+		return err
+	}
 	a.gateway, err = gateway.New(gateway.Options{Objects: a.backbone.store, Articles: a.articles, Sites: a.sites, Feeds: a.feedList,
-		PublicURL: a.cfg.PublicURL, MediaURL: a.cfg.MediaURL, MediaRedirect: a.cfg.Media.Redirect, Erased: uses.Gone, Hubs: a.cfg.Feeds.Hubs, Ready: a.ready,
+		PublicURL: a.cfg.PublicURL, MediaURL: a.cfg.MediaURL, MediaRedirect: a.cfg.Media.Redirect, Erased: uses.Gone, Hubs: a.cfg.Feeds.Hubs, Ready: a.ready, Mounts: mounts,
 		Gatherer: a.registry, Registerer: a.registry, Grace: a.drain(), Log: a.log})
 	if err != nil {
 		return err

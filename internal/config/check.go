@@ -148,16 +148,71 @@ func (k *check) run() {
 	k.media()
 	k.feeds()
 	k.sites()
+	k.intake()
 	k.portals()
+}
+
+// siteIDs are the ids of the configured sites.
+func (k *check) siteIDs() []string {
+	ids := make([]string, len(k.c.Sites))
+	for i, s := range k.c.Sites {
+		ids[i] = s.ID
+	}
+	return ids
+}
+
+func (k *check) intake() {
+	in := k.c.Intake
+	sites, names := k.siteIDs(), map[string]bool{}
+	if in.Rate <= 0 || in.Rate > maxRate {
+		k.fault("intake.rate", fmt.Sprintf("found %g/s, expected more than none and at most %g/s", float64(in.Rate), float64(maxRate)))
+	}
+	for i, m := range in.CMSs {
+		path := fmt.Sprintf("intake.cms[%d]", i)
+		k.id(path+".name", m.Name, maxPortal)
+		if names[m.Name] {
+			k.fault(path+".name", "CMS "+quote(m.Name)+" is there twice")
+		}
+		names[m.Name] = true
+		if len(m.Sites) == 0 {
+			k.found(path+".sites", "", "the sites that it publishes")
+		}
+		for j, id := range m.Sites {
+			if !slices.Contains(sites, id) {
+				k.fault(fmt.Sprintf("%s.sites[%d]", path, j), fmt.Sprintf("no site is called %s, %s", quote(id), suggest(id, sites)))
+			}
+		}
+		k.verifying(path, m)
+		if m.Rate > maxRate {
+			k.fault(path+".rate", fmt.Sprintf("found %g/s, expected at most %g/s", float64(m.Rate), float64(maxRate)))
+		}
+	}
+}
+
+// verifying checks the secrets or public keys with which a CMS's signatures are verified.
+func (k *check) verifying(path string, m CMS) {
+	at := path + ".secret"
+	if m.SecretFile != "" {
+		at += "_file"
+	}
+	switch n := len(m.Secrets); {
+	case n == 0:
+		k.found(path+".secret_file", "", "the file that holds the secret with which it signs; one that does not sign needs no entry here, but a key (loa keys add --kind cms)")
+	case n > maxSecrets:
+		k.fault(at, fmt.Sprintf("found %d secrets, expected at most two of a kind, while one replaces the other", n))
+	default:
+		for _, s := range m.Secrets {
+			if _, err := events.NewVerifier(s.Reveal()); err != nil {
+				k.fault(at, err.Error()) // which does not tell the secret
+			}
+		}
+	}
 }
 
 func (k *check) portals() {
 	c := k.c
 	names := make(map[string]bool, len(c.Portals))
-	sites := make([]string, len(c.Sites))
-	for i, s := range c.Sites {
-		sites[i] = s.ID
-	}
+	sites := k.siteIDs()
 	for i, p := range c.Portals {
 		path := fmt.Sprintf("portals[%d]", i)
 		if names[p.Name] {

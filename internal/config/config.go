@@ -70,6 +70,7 @@ type Config struct {
 	Limits  Limits        `yaml:"limits"`
 	Media   Media         `yaml:"media"`
 	Feeds   Feeds         `yaml:"feeds"`
+	Intake  Intake        `yaml:"intake"`
 	Sites   []Site        `yaml:"sites"`
 	Portals []Portal      `yaml:"portals"`
 }
@@ -188,6 +189,25 @@ type Feeds struct {
 	WithdrawnStubFor time.Duration `yaml:"withdrawn_stub_for"`
 }
 
+// Intake says who may send events over HTTP, and how many.
+type Intake struct {
+	// Rate is how many events a second one CMS may send.
+	Rate Rate `yaml:"rate"`
+	// CMSs are those that sign what they send; others have keys.
+	CMSs []CMS `yaml:"cms"`
+}
+
+// CMS is one that signs what it sends over HTTP.
+type CMS struct {
+	Name       string   `yaml:"name"`
+	Sites      []string `yaml:"sites"` // that it publishes
+	Secret     Secret   `yaml:"secret"`
+	SecretFile string   `yaml:"secret_file"`
+	// Secrets are those that Secret or SecretFile holds, of which one has to match.
+	Secrets []Secret `yaml:"-"`
+	Rate    Rate     `yaml:"rate"`
+}
+
 // Site is a portal that publishes.
 type Site struct {
 	ID     string `yaml:"id"`
@@ -289,7 +309,8 @@ func Default() *Config {
 			AttachmentBytes: 32 << 20,
 			EventsBytes:     streams.DefaultEventsBytes,
 		},
-		Media: Media{EraseAfter: 24 * time.Hour, PerHost: 6, Widths: []int{320, 640, 1280}, Formats: []string{FormatJPEG, FormatWebP}, VIPSThumbnail: "vipsthumbnail"},
-		Feeds: Feeds{Page: 50, Content: ContentFull, TTL: 5 * time.Minute, WithdrawnFor: 30 * 24 * time.Hour, WithdrawnStubFor: 7 * 24 * time.Hour},
+		Media:  Media{EraseAfter: 24 * time.Hour, PerHost: 6, Widths: []int{320, 640, 1280}, Formats: []string{FormatJPEG, FormatWebP}, VIPSThumbnail: "vipsthumbnail"},
+		Intake: Intake{Rate: 50},
+		Feeds:  Feeds{Page: 50, Content: ContentFull, TTL: 5 * time.Minute, WithdrawnFor: 30 * 24 * time.Hour, WithdrawnStubFor: 7 * 24 * time.Hour},
 	}
 }

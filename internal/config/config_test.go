@@ -167,6 +167,11 @@ func TestFaultsNameTheirLine(t *testing.T) {
 		"bucket":                {head + "s3:\n  bucket: Loa # here", "s3.bucket", "small letters"},
 		"stub's time":           {head + "feeds:\n  withdrawn_stub_for: 0s # here", "feeds.withdrawn_stub_for", "1s"},
 		"feed content":          {head + "feeds:\n  content: all # here", "feeds.content", `found "all", expected one of full, summary`},
+		"CMS's secret":          {head + "intake:\n  cms:\n    - name: cms # here\n      sites: [an-hoa]", "intake.cms[0].secret_file", "missing, expected the file"},
+		"CMS's bad secret":      {head + "intake:\n  cms:\n    - name: cms\n      sites: [an-hoa]\n      secret: whsec_bimat # here", "intake.cms[0].secret", "webhook secret: expected whsec_"},
+		"CMS's site":            {head + "intake:\n  cms:\n    - name: cms\n      secret: " + events.NewSecret() + "\n      sites: [an-ho] # here", "intake.cms[0].sites[0]", "did you mean an-hoa?"},
+		"CMS without sites":     {head + "intake:\n  cms:\n    - name: cms # here\n      secret: " + events.NewSecret(), "intake.cms[0].sites", "missing"},
+		"intake's rate":         {head + "intake:\n  rate: 5000/s # here", "intake.rate", "at most 1000/s"},
 		"hub":                   {head + "feeds:\n  hubs: [gopher://hub.example/] # here", "feeds.hubs[0]", "scheme gopher"},
 		"site id":               {"sites:\n  - id: An Hòa # here\n    name: An Hòa\n    url: https://anhoa.example/", "sites[0].id", "small letters and digits"},
 		"site without name":     {"sites:\n  - id: an-hoa # here\n    url: https://anhoa.example/", "sites[0].name", "missing"},
@@ -405,7 +410,7 @@ func TestTheExampleIsRightAndHasTheDefaults(t *testing.T) {
 		t.Errorf("warnings: %v", warnings)
 	}
 	d := config.Default()
-	d.Sites, d.Portals, d.Media, d.Feeds.Hubs = c.Sites, c.Portals, c.Media, c.Feeds.Hubs
+	d.Sites, d.Portals, d.Media, d.Feeds.Hubs, d.Intake.CMSs = c.Sites, c.Portals, c.Media, c.Feeds.Hubs, c.Intake.CMSs
 	if err := d.Check(); err != nil {
 		t.Fatal(err)
 	}
@@ -419,10 +424,10 @@ func TestEverySettingOfTheExampleIsRight(t *testing.T) {
 	setting := regexp.MustCompile(`(?m)^( *)#(\S|  )`)
 	full := setting.ReplaceAllString(config.Example(), "$1$2")
 	// Where both the default and an example are there, the example stays.
-	full = regexp.MustCompile(`(?m)^ *(allow|hubs|portals|crops): \[\].*\n`).ReplaceAllString(full, "")
+	full = regexp.MustCompile(`(?m)^ *(allow|hubs|portals|crops|cms): \[\].*\n`).ReplaceAllString(full, "")
 	path := write(t, "loa.yaml", full)
 	certificate, key := selfSigned(t)
-	for name, content := range map[string]string{"nats.creds": "x", "s3.secret": "x", "cms.password": "x", "anh-goc.secret": "x",
+	for name, content := range map[string]string{"nats.creds": "x", "s3.secret": "x", "cms.password": "x", "anh-goc.secret": "x", "cms/an-hoa.secret": events.NewSecret(),
 		"portals/cong-thanh-pho.secret": events.NewSecret(), "portal.key": secret.NewKey().Reveal(),
 		"portals/loa.pem": certificate, "portals/loa.key": key, "portals/ca.pem": certificate} {
 		name = filepath.Join(filepath.Dir(path), name)

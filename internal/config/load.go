@@ -193,6 +193,9 @@ func (c *Config) resolve(dir string, places map[string]Place) {
 	for i := range c.Media.Buckets {
 		files = append(files, &c.Media.Buckets[i].SecretKeyFile)
 	}
+	for i := range c.Intake.CMSs {
+		files = append(files, &c.Intake.CMSs[i].SecretFile)
+	}
 	for i := range c.Portals {
 		p := &c.Portals[i]
 		files = append(files, &p.SecretFile, &p.ClientCertificate.CertificateFile, &p.ClientCertificate.KeyFile, &p.CAFile)
@@ -224,13 +227,15 @@ func (k *check) readSecrets(o Overlay) {
 		b := &c.Media.Buckets[i]
 		k.secret(fmt.Sprintf("media.buckets[%d].secret_key", i), &b.SecretKey, b.SecretKeyFile, false)
 	}
+	for i := range c.Intake.CMSs {
+		m := &c.Intake.CMSs[i]
+		k.secret(fmt.Sprintf("intake.cms[%d].secret", i), &m.Secret, m.SecretFile, false)
+		m.Secrets = separate(m.Secret)
+	}
 	for i := range c.Portals {
 		p := &c.Portals[i]
 		k.secret(fmt.Sprintf("portals[%d].secret", i), &p.Secret, p.SecretFile, false)
-		p.Secrets = nil
-		for _, word := range strings.Fields(p.Secret.Reveal()) {
-			p.Secrets = append(p.Secrets, Secret(word))
-		}
+		p.Secrets = separate(p.Secret)
 		path := fmt.Sprintf("portals[%d].", i)
 		cert := &p.ClientCertificate
 		cert.Certificate = k.file(path+"client_certificate.certificate", cert.CertificateFile, readPublic)
@@ -242,6 +247,14 @@ func (k *check) readSecrets(o Overlay) {
 			k.fault("nats.credentials_file", err.Error())
 		}
 	}
+}
+
+// separate takes a text apart that holds several secrets, as while one replaces the other.
+func separate(text Secret) (all []Secret) {
+	for _, word := range strings.Fields(text.Reveal()) {
+		all = append(all, Secret(word))
+	}
+	return all
 }
 
 func (k *check) secret(path string, secret *Secret, file string, fromEnvironment bool) {

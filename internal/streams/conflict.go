@@ -15,3 +15,21 @@ func IsConflict(err error) bool {
 	}
 	return api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant
 }
+
+// storeFailed is JetStream's error code when a limit of the stream is reached, and noResources when
+// the server has no room for any stream.
+const (
+	storeFailed jetstream.ErrorCode = 10077
+	noResources jetstream.ErrorCode = 10023
+)
+
+// IsFull reports whether a write was refused because the stream holds as much as it may.
+func IsFull(err error) bool { return hasCode(err, storeFailed) }
+
+// IsDiskFull reports whether a write was refused because the server has no more room.
+func IsDiskFull(err error) bool { return hasCode(err, noResources) }
+
+func hasCode(err error, code jetstream.ErrorCode) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == code
+}

@@ -116,8 +116,7 @@ func (d *Dead) Put(ctx context.Context, l DeadLetter) error {
 func (d *Dead) Warn(ctx context.Context, l DeadLetter) error {
 	l.Stage, l.Warning = Warnings, true
 	err := d.Put(ctx, l)
-	var full *jetstream.APIError
-	if errors.As(err, &full) && full.ErrorCode == storeFailed {
+	if IsFull(err) {
 		return fmt.Errorf("%w: %w", ErrNoRoom, err)
 	}
 	if err != nil || d.warned.Add(1)%warningsSweep != 1 {
@@ -131,9 +130,6 @@ func (d *Dead) Warn(ctx context.Context, l DeadLetter) error {
 
 // ErrNoRoom says that the dead letters have reached their bound.
 var ErrNoRoom = errors.New("no room for more dead letters")
-
-// storeFailed is JetStream's error code when a limit of the stream is reached.
-const storeFailed jetstream.ErrorCode = 10077
 
 func clip(s string, n int) string {
 	if len(s) <= n {
