@@ -82,17 +82,23 @@ type entry struct {
 	told time.Time
 	// asked is when a reader last asked for it.
 	asked time.Time
-}
-
-func (e *entry) size() int64 {
-	if e.v == nil {
-		return entryBytes
-	}
-	return entryBytes + e.v.size()
+	// size is what it counts for in the cache, in bytes.
+	size int64
 }
 
 func newCache(o Objects, m cacheMetrics, log zerolog.Logger, options cacheOptions) *cache {
 	return &cache{cacheOptions: options, objects: o, metrics: m, log: log, entries: make(map[string]*list.Element)}
+}
+
+// hit gives what is held of the object, if the store need not be asked; nil if it is not there.
+func (c *cache) hit(key string) (v *version, stale time.Duration) {
+	now := time.Now()
+	e, ok := c.lookup(key, now)
+	if !ok || e.v == nil || !now.Before(e.until) {
+		return nil, 0
+	}
+	v, stale, _ = c.answer(e, outcomeHit, now)
+	return v, stale
 }
 
 // get gives the object, and how long ago it was known to be right if that is longer than it
@@ -100,7 +106,7 @@ func newCache(o Objects, m cacheMetrics, log zerolog.Logger, options cacheOption
 func (c *cache) get(ctx context.Context, key string) (v *version, stale time.Duration, err error) {
 	now := time.Now()
 	if e, ok := c.lookup(key, now); ok && now.Before(e.until) {
-		return c.answer(e, "hit")
+		return c.answer(e, outcomeHit, now)
 	}
 	// Under no reader's own context: others may be waiting too.
 	done := c.flights.DoChan(key, func() (any, error) { return c.refresh(key) })
@@ -112,12 +118,12 @@ func (c *cache) get(ctx context.Context, key string) (v *version, stale time.Dur
 			return nil, 0, result.Err
 		}
 		r := result.Val.(refreshed)
-		return c.answer(r.entry, r.outcome)
+		return c.answer(r.entry, r.outcome, time.Now())
 	}
 }
 
-func (c *cache) answer(e entry, outcome string) (*version, time.Duration, error) {
-	stale := time.Since(e.confirmed)
+func (c *cache) answer(e entry, outcome string, now time.Time) (*version, time.Duration, error) {
+	stale := now.Sub(e.confirmed)
 	switch {
 	case e.v == nil:
 		c.metrics.outcomes.WithLabelValues("missing").Inc()
@@ -125,10 +131,16 @@ func (c *cache) answer(e entry, outcome string) (*version, time.Duration, error)
 	case outcome == "stale" || stale > c.fresh+staleWait:
 		c.metrics.outcomes.WithLabelValues("stale").Inc()
 		return e.v, stale, nil
+	case outcome == outcomeHit:
+		c.metrics.hit.Inc()
+	default:
+		c.metrics.outcomes.WithLabelValues(outcome).Inc()
 	}
-	c.metrics.outcomes.WithLabelValues(outcome).Inc()
 	return e.v, 0, nil
 }
+
+// outcomeHit is the usual outcome of looking for an object.
+const outcomeHit = "hit"
 
 // lookup gives the entry, which a reader asks for at the time.
 func (c *cache) lookup(key string, asked time.Time) (entry, bool) {
@@ -187,7 +199,7 @@ func (c *cache) refresh(key string) (refreshed, error) {
 	now := time.Now()
 	old, have := c.peek(key)
 	if have && now.Before(old.until) { // somebody was faster
-		return refreshed{old, "hit"}, nil
+		return refreshed{old, outcomeHit}, nil
 	}
 	have = have && old.v != nil && now.Sub(old.confirmed) < staleFor
 	timeout := loadTimeout
@@ -260,8 +272,12 @@ func (c *cache) put(e entry) {
 		e.asked = held.asked
 		c.remove(el)
 	}
+	e.size = entryBytes
+	if e.v != nil {
+		e.size += e.v.size()
+	}
 	c.entries[e.key] = c.order.PushFront(&e)
-	c.bytes += e.size()
+	c.bytes += e.size
 	for c.bytes > c.limit {
 		c.remove(c.order.Back())
 	}
@@ -272,7 +288,7 @@ func (c *cache) put(e entry) {
 func (c *cache) remove(el *list.Element) {
 	e := c.order.Remove(el).(*entry)
 	delete(c.entries, e.key)
-	c.bytes -= e.size()
+	c.bytes -= e.size
 }
 
 // lost and back log the store's going and coming once, not for every request.

@@ -1,6 +1,10 @@
 package gateway
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/loa-syndication/loa/internal/objects"
+)
 
 // Parts that tests look at.
 var (
@@ -15,6 +19,7 @@ const (
 	MaxHeader = maxHeader
 
 	MediaMost = mediaMost
+	MaxFormer = maxFormer
 
 	Brotli, Zstd, Gzip = codedBrotli, codedZstd, codedGzip
 )
@@ -44,4 +49,20 @@ func (g *Gateway) CachedPictures() (bytes int64, pictures int) {
 	g.media.mu.Lock()
 	defer g.media.mu.Unlock()
 	return g.media.bytes, len(g.media.entries)
+}
+
+// Former is how many former versions of the object are known.
+func (g *Gateway) Former(key string) int {
+	e, _ := g.feeds.peek(key)
+	if e := e.v.edition.Load(); e != nil {
+		return len(e.former)
+	}
+	return 0
+}
+
+// Follow replaces the object in the cache by another version.
+func (g *Gateway) Follow(key, body string) {
+	e, _ := g.feeds.peek(key)
+	e.v = g.feedVersion(objects.Object{Info: objects.Info{Key: key}, Body: []byte(body)}, e.v)
+	g.feeds.put(e)
 }

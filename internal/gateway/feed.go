@@ -33,23 +33,30 @@ const feedCaching = "public, max-age=60, stale-while-revalidate=300"
 
 func (g *Gateway) serveFeed(w http.ResponseWriter, r *http.Request) {
 	key := r.URL.Path[1:]
-	if _, known := g.feeds.peek(key); !known && !feedPath.MatchString(r.URL.Path) {
-		g.serveAlias(w, r)
-		return
-	}
-	v, stale, err := g.feeds.get(r.Context(), key)
-	switch {
-	case errors.Is(err, errAbsent):
-		g.problem(w, r, http.StatusNotFound, "There is no such feed.")
-		return
-	case err != nil:
-		g.fail(w, r, "feed", err)
-		return
+	v, stale := g.feeds.hit(key)
+	if v == nil {
+		if !feedPath.MatchString(r.URL.Path) {
+			g.serveAlias(w, r)
+			return
+		}
+		var err error
+		v, stale, err = g.feeds.get(r.Context(), key)
+		switch {
+		case errors.Is(err, errAbsent):
+			g.problem(w, r, http.StatusNotFound, "There is no such feed.")
+			return
+		case err != nil:
+			g.fail(w, r, "feed", err)
+			return
+		}
 	}
 	if stale > 0 { // RFC 9111 §5.1 (its predecessor's Warning is gone), RFC 9211 §2.2
 		seconds := strconv.Itoa(int(stale / time.Second))
 		w.Header().Set("Age", seconds)
 		w.Header().Set("Cache-Status", "loa; hit; ttl=-"+seconds)
+	}
+	if r.Header["A-Im"] != nil && g.serveDelta(w, r, v) {
+		return
 	}
 	v.serve(w, r)
 }
@@ -87,7 +94,7 @@ func (g *Gateway) renew(ended <-chan struct{}) {
 }
 
 // feedVersion makes what is served of a stored feed.
-func (g *Gateway) feedVersion(o objects.Object, _ *version) *version {
+func (g *Gateway) feedVersion(o objects.Object, old *version) *version {
 	format := o.Key[strings.LastIndexByte(o.Key, '.')+1:]
 	contentType := o.ContentType
 	if contentType == "" || contentType == "application/octet-stream" {
@@ -102,7 +109,7 @@ func (g *Gateway) feedVersion(o objects.Object, _ *version) *version {
 		{"Cache-Control", []string{cmp.Or(o.CacheControl, feedCaching)}},
 		{"Link", []string{strings.Join(links, ", ")}},
 		{"Content-Security-Policy", []string{inert}},
-		{"Vary", []string{"Accept-Encoding"}},
+		{"Vary", []string{"Accept, Accept-Encoding, A-IM"}},
 	}
 	if format == "json" {
 		fields = append(fields, openToScripts...)
@@ -110,6 +117,9 @@ func (g *Gateway) feedVersion(o objects.Object, _ *version) *version {
 	v := newVersion(o.Body, o.Modified, fields...)
 	v.stored = o.ETag
 	g.encodeLater(v)
+	if old != nil {
+		g.followEdition(v, old)
+	}
 	return v
 }
 

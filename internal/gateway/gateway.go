@@ -1,7 +1,8 @@
 // Package gateway serves what Loa makes to readers over HTTP.
 //
 //	/feeds/<feed>/feed.rss|atom|json    feeds, from the object store through a small cache; other
-//	                                    spellings, such as /feeds/<feed>.rss, lead there
+//	                                    spellings, such as /feeds/<feed>.rss, lead there. Who has a
+//	                                    former version is sent what is newer alone, if it asks to
 //	/feeds/<feed>/archive/2026-11.atom  what a feed showed in former months
 //	/media/<sha256>/<file>              pictures, from the object store through a small cache, or
 //	                                    by redirection; 410 once they are erased

@@ -16,21 +16,32 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec // by route
 	feeds    cacheMetrics
 	media    cacheMetrics
+	// usual has those of routes that are asked for often: finding them by their labels takes longer
+	// than finding a feed.
+	usual map[string]usualMetrics
+}
+
+type usualMetrics struct {
+	ok, notModified prometheus.Counter
+	seconds         prometheus.Observer
 }
 
 // cacheMetrics are those of one cache.
 type cacheMetrics struct {
 	outcomes *prometheus.CounterVec // by outcome
+	hit      prometheus.Counter     // of outcomes
 	bytes    prometheus.Gauge
 }
 
 func newCacheMetrics(name, what string) cacheMetrics {
-	return cacheMetrics{
+	m := cacheMetrics{
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "loa_http_" + name + "_cache_total",
 			Help: what + " looked for in the gateway's cache: hit, confirmed (asked whether it changed), loaded, missing, stale, failed."}, []string{"outcome"}),
 		bytes: prometheus.NewGauge(prometheus.GaugeOpts{Name: "loa_http_" + name + "_cache_bytes",
 			Help: "Bytes of " + name + " in the gateway's cache."}),
 	}
+	m.hit = m.outcomes.WithLabelValues(outcomeHit)
+	return m
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -42,6 +53,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9)}, []string{"route"}), // to 33 s
 		feeds: newCacheMetrics("feed", "Feeds"),
 		media: newCacheMetrics("media", "Pictures"),
+	}
+	m.usual = make(map[string]usualMetrics)
+	for _, route := range []string{routeFeed, routeMedia, routeArticle} {
+		m.usual[route] = usualMetrics{m.requests.WithLabelValues(route, "200"), m.requests.WithLabelValues(route, "304"), m.seconds.WithLabelValues(route)}
 	}
 	if reg == nil {
 		return m, nil
@@ -58,20 +73,20 @@ func (m *metrics) observe(route string, status int, took time.Duration) {
 	if status == 0 { // net/http sends this when a handler sends nothing
 		status = http.StatusOK
 	}
-	m.requests.WithLabelValues(route, statusText(status)).Inc()
-	m.seconds.WithLabelValues(route).Observe(took.Seconds())
-}
-
-func statusText(status int) string {
-	switch status { // the common ones, without an allocation
-	case http.StatusOK:
-		return "200"
-	case http.StatusNotModified:
-		return "304"
-	case http.StatusNotFound:
-		return "404"
+	usual, ok := m.usual[route]
+	switch {
+	case ok && status == http.StatusOK:
+		usual.ok.Inc()
+	case ok && status == http.StatusNotModified:
+		usual.notModified.Inc()
+	default:
+		m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
 	}
-	return strconv.Itoa(status)
+	if ok {
+		usual.seconds.Observe(took.Seconds())
+		return
+	}
+	m.seconds.WithLabelValues(route).Observe(took.Seconds())
 }
 
 const (

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"iter"
 	"net/http"
 	"strconv"
 	"strings"
@@ -39,6 +40,16 @@ func codingWeights(accept []string) (weights [codingCount]float64, identity floa
 	}
 	return weights, identity
 }
+
+// usualWeights are those of what browsers and feed readers send, without reading it anew.
+var usualWeights = func() map[string]*[codingCount]float64 {
+	usual := make(map[string]*[codingCount]float64)
+	for _, accept := range []string{"gzip, deflate, br, zstd", "gzip, deflate, br", "gzip, deflate", "gzip,deflate", "gzip", "br", "br, gzip, zstd", "br,gzip"} {
+		weights, _ := codingWeights([]string{accept}) // none of them mentions identity
+		usual[accept] = &weights
+	}
+	return usual
+}()
 
 // codingNamed is the coding of a name; -1 when it is none of ours.
 func codingNamed(name string) int {
@@ -121,26 +132,43 @@ func headerTime(h http.Header, name string) (time.Time, bool) {
 // listed reports whether a list of entity tags, or "*", has the tag; with weak, tags that say
 // of themselves that they are weak count too (RFC 9110 §8.8.3.2).
 func listed(lines []string, tag string, weak bool) bool {
-	for _, line := range lines {
-		for rest := line; ; {
-			rest = strings.TrimLeft(rest, " \t,")
-			if rest == "" {
-				break
-			}
-			if rest[0] == '*' {
-				return true
-			}
-			strong, isWeak := strings.CutPrefix(rest, "W/")
-			end := strings.IndexByte(strings.TrimPrefix(strong, `"`), '"')
-			if strong == "" || strong[0] != '"' || end < 0 {
-				break // not a tag; what follows cannot be understood
-			}
-			one := strong[:end+2]
-			if one == tag && (weak || !isWeak) {
-				return true
-			}
-			rest = strong[len(one):]
+	for one := range entityTags(lines) {
+		if one.tag == "*" || one.tag == tag && (weak || !one.weak) {
+			return true
 		}
 	}
 	return false
+}
+
+type entityTag struct {
+	tag  string // with its quotes; or "*"
+	weak bool
+}
+
+// entityTags reads a list of them, as far as it can be understood.
+func entityTags(lines []string) iter.Seq[entityTag] {
+	return func(yield func(entityTag) bool) {
+		for _, line := range lines {
+			for rest := line; ; {
+				rest = strings.TrimLeft(rest, " \t,")
+				if rest == "" {
+					break
+				}
+				if rest[0] == '*' {
+					yield(entityTag{tag: "*"})
+					return
+				}
+				strong, weak := strings.CutPrefix(rest, "W/")
+				end := strings.IndexByte(strings.TrimPrefix(strong, `"`), '"')
+				if strong == "" || strong[0] != '"' || end < 0 {
+					break // not a tag; what follows cannot be understood
+				}
+				one := strong[:end+2]
+				if !yield(entityTag{one, weak}) {
+					return
+				}
+				rest = strong[len(one):]
+			}
+		}
+	}
 }

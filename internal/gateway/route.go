@@ -51,9 +51,6 @@ func (g *Gateway) route(r *http.Request) (name string, handle http.HandlerFunc) 
 	case "/favicon.ico":
 		return routeStatic, serveFavicon
 	}
-	if _, ok := rootAliases[path]; ok {
-		return routeFeed, g.serveRoot
-	}
 	switch {
 	case strings.HasPrefix(path, feedPrefix):
 		return routeFeed, g.serveFeed
@@ -61,6 +58,9 @@ func (g *Gateway) route(r *http.Request) (name string, handle http.HandlerFunc) 
 		return routeMedia, g.serveMedia
 	case strings.HasPrefix(path, articlePrefix):
 		return routeArticle, g.serveArticle
+	}
+	if _, ok := rootAliases[path]; ok {
+		return routeFeed, g.serveRoot
 	}
 	return routeUnknown, g.notFound
 }

@@ -22,8 +22,12 @@ type version struct {
 	notModified []headerField
 	modified    time.Time
 	date        []string // modified, as Last-Modified
+	// dated is set once modified is long enough ago to be told: see [settled].
+	dated atomic.Bool
 	// stored is the object store's ETag of what this was made from.
 	stored string
+	// edition is set once a reader asked for deltas of the feed; see delta.go.
+	edition atomic.Pointer[edition]
 }
 
 // variant is a version in one content coding.
@@ -106,8 +110,17 @@ func (v *version) size() int64 {
 			n += len(zipped.body)
 		}
 	}
+	if e := v.edition.Load(); e != nil {
+		n += len(e.parts)*partBytes + len(e.former)*formerBytes
+	}
 	return int64(n)
 }
+
+// partBytes and formerBytes are what an edition takes for an entry and for a former version.
+const (
+	partBytes   = 32
+	formerBytes = 80
+)
 
 // settled is how old a version has to be before it is served with Last-Modified, whose unit is
 // the second: while another version may come about in the same one, the time would not tell
@@ -119,7 +132,12 @@ func (v *version) pick(accept []string) *variant {
 	if len(accept) == 0 {
 		return &v.plain
 	}
-	weights, identity := codingWeights(accept)
+	weights, identity := usualWeights[accept[0]], 0.0
+	if weights == nil || len(accept) > 1 {
+		var all [codingCount]float64
+		all, identity = codingWeights(accept)
+		weights = &all
+	}
 	best, most := &v.plain, 0.0
 	for i := range v.coded {
 		if q := weights[i]; q > most && q >= identity {
@@ -162,13 +180,11 @@ func (v *version) serve(w http.ResponseWriter, r *http.Request) {
 func (v *version) begin(w http.ResponseWriter, r *http.Request, one *variant) int {
 	h := w.Header()
 	h["Etag"] = one.etag
-	modified := v.modified
-	if v.date != nil {
-		if time.Since(modified) < settled {
-			modified = time.Time{}
-		} else {
-			h["Last-Modified"] = v.date
-		}
+	var modified time.Time
+	if v.date != nil && (v.dated.Load() || time.Since(v.modified) >= settled) {
+		v.dated.Store(true)
+		modified = v.modified
+		h["Last-Modified"] = v.date
 	}
 	return precondition(r.Header, one.tag, modified)
 }
