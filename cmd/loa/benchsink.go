@@ -130,9 +130,15 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // sinkProcess is a sink seen from the process that measures.
 type sinkProcess struct {
 	sinkAddresses
-	cmd   *exec.Cmd
-	in    io.WriteCloser
-	lines *bufio.Scanner
+	*benchProcess
+}
+
+// startSink starts a sink that ends with ctx, or when it is closed.
+func startSink(ctx context.Context, cmd *exec.Cmd) (*sinkProcess, error) {
+	p := &sinkProcess{}
+	var err error
+	p.benchProcess, err = startBenchProcess(ctx, cmd, "the portals", &p.sinkAddresses)
+	return p, err
 }
 
 // selfCommand starts this program again.
@@ -144,9 +150,17 @@ func selfCommand(ctx context.Context, args ...string) (*exec.Cmd, error) {
 	return exec.CommandContext(ctx, self, args...), nil
 }
 
-// startSink starts a sink that ends with ctx, or when it is closed.
-func startSink(ctx context.Context, cmd *exec.Cmd) (_ *sinkProcess, err error) {
-	p := &sinkProcess{cmd: cmd}
+// benchProcess is another process of a benchmark.
+type benchProcess struct {
+	of    string // what it is the process of
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	lines *bufio.Scanner
+}
+
+// startBenchProcess starts a process that ends with ctx, or when it is closed. Its first line is JSON.
+func startBenchProcess(ctx context.Context, cmd *exec.Cmd, of string, first any) (_ *benchProcess, err error) {
+	p := &benchProcess{of: of, cmd: cmd}
 	if p.in, err = cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -157,27 +171,27 @@ func startSink(ctx context.Context, cmd *exec.Cmd) (_ *sinkProcess, err error) {
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the process of the portals: %w", err)
+		return nil, fmt.Errorf("start the process of %s: %w", of, err)
 	}
 	p.lines = bufio.NewScanner(out)
 	p.lines.Buffer(nil, 1<<20)
 	line, err := p.next(ctx)
 	if err == nil {
-		err = json.Unmarshal([]byte(line), &p.sinkAddresses)
+		err = json.Unmarshal([]byte(line), first)
 	}
 	if err != nil {
 		p.close()
-		return nil, fmt.Errorf("start the process of the portals: %w %s", err, complaints.Bytes())
+		return nil, fmt.Errorf("start the process of %s: %w %s", of, err, complaints.Bytes())
 	}
 	return p, nil
 }
 
-func (p *sinkProcess) close() {
+func (p *benchProcess) close() {
 	p.in.Close()
 	_ = p.cmd.Wait() // it ends with its input
 }
 
-func (p *sinkProcess) next(ctx context.Context) (string, error) {
+func (p *benchProcess) next(ctx context.Context) (string, error) {
 	if p.lines.Scan() {
 		return p.lines.Text(), nil
 	}
@@ -185,10 +199,10 @@ func (p *sinkProcess) next(ctx context.Context) (string, error) {
 }
 
 // ask sends a command and gives the answer, without its first word.
-func (p *sinkProcess) ask(ctx context.Context, command, answer string) (string, error) {
+func (p *benchProcess) ask(ctx context.Context, command, answer string) (string, error) {
 	if command != "" {
 		if _, err := fmt.Fprintln(p.in, command); err != nil {
-			return "", fmt.Errorf("talk to the process of the portals: %w", err)
+			return "", fmt.Errorf("talk to the process of %s: %w", p.of, err)
 		}
 	}
 	line, err := p.next(ctx)
@@ -197,7 +211,7 @@ func (p *sinkProcess) ask(ctx context.Context, command, answer string) (string, 
 		err = fmt.Errorf("got %q, expected %q", line, answer)
 	}
 	if err != nil {
-		return "", fmt.Errorf("talk to the process of the portals: %w", err)
+		return "", fmt.Errorf("talk to the process of %s: %w", p.of, err)
 	}
 	return strings.TrimSpace(rest), nil
 }

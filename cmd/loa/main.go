@@ -71,6 +71,8 @@ type commands struct {
 		Feeds    benchFeedsCmd    `cmd:"" help:"Changes into feeds, with a small log and a large one."`
 		Intake   benchIntakeCmd   `cmd:"" help:"Events into the log, beside bare writes of the same bytes."`
 		Media    benchMediaCmd    `cmd:"" help:"Pictures into object storage, beside vipsthumbnail."`
+		Serve    benchServeCmd    `cmd:"" help:"Feeds to readers over HTTP, beside a bare handler that writes the same bytes."`
+		Origin   benchOriginCmd   `cmd:"" hidden:""`
 		Sink     benchSinkCmd     `cmd:"" hidden:""`
 		Render   benchRenderCmd   `cmd:"" hidden:""`
 		Pictures benchPicturesCmd `cmd:"" hidden:""`
