@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/loatest/child"
 	"github.com/loa-syndication/loa/internal/loatest/cluster"
 	"github.com/loa-syndication/loa/internal/secret"
@@ -28,8 +28,7 @@ func TestMain(m *testing.M) {
 	}
 	// Every Loa of a test has the same key of the portals' secrets, as those on one NATS need.
 	os.Setenv("LOA_PORTAL_KEY", secret.NewKey().Reveal())
-	flag.Set("test.parallel", "4") // they wait more than they work; -parallel goes before
-	os.Exit(m.Run())
+	loatest.Main(m)
 }
 
 // transcript is everything that a loa printed.

@@ -31,6 +31,7 @@ import (
 var secret = events.NewSecret()
 
 func TestSamplePortalDoesEverythingRight(t *testing.T) {
+	t.Parallel()
 	for form := range bulletin.Forms {
 		t.Run(form.String(), func(t *testing.T) {
 			t.Parallel()
@@ -74,6 +75,7 @@ func TestSamplePortalDoesEverythingRight(t *testing.T) {
 }
 
 func TestWithoutAListWhatIsHeldIsNotJudged(t *testing.T) {
+	t.Parallel()
 	report := try(t, &portal{keep: func(*portal, events.Bulletin) int { return 204 }}, conformance.Options{})
 	for _, res := range report.Results {
 		want := conformance.Passed
@@ -202,6 +204,7 @@ func ruled(newer func(a, held events.BulletinArticle) bool) func(*portal, events
 }
 
 func TestEachFaultOfAReceiverIsFound(t *testing.T) {
+	t.Parallel()
 	verifier, err := events.NewVerifier(secret)
 	if err != nil {
 		t.Fatal(err)
@@ -409,6 +412,7 @@ func signed(t *testing.T, r *http.Request, body []byte) *http.Request {
 }
 
 func TestWhatIsWrongAboutAnswersToManifestsIsFound(t *testing.T) {
+	t.Parallel()
 	type spoiled func(t *testing.T, h http.Handler, w http.ResponseWriter, r *http.Request, body []byte)
 	changed := func(from, to string) spoiled {
 		return func(_ *testing.T, h http.Handler, w http.ResponseWriter, r *http.Request, _ []byte) {
@@ -479,6 +483,7 @@ func near(h http.Header, err error) error {
 }
 
 func TestWhatCannotBeTriedIsAnError(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

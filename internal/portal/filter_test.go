@@ -23,6 +23,7 @@ func sites(t testing.TB) *site.Tree {
 }
 
 func TestFilterSelects(t *testing.T) {
+	t.Parallel()
 	a := &article.Article{
 		Site: "ward", Urgency: 3, Tags: []string{"cấp nước"}, Categories: []events.Category{{ID: "thong-bao"}, {ID: "do-thi"}},
 		Ever: article.Selections{Categories: []string{"thong-bao", "van-hoa"}, Tags: []string{"cấp nước", "lễ hội"}, Urgency: 2},
@@ -56,6 +57,7 @@ func TestFilterSelects(t *testing.T) {
 }
 
 func TestFilterKnowsASiteThatLeftTheTreeByItsId(t *testing.T) {
+	t.Parallel()
 	a := &article.Article{Site: "merged"}
 	if !(portal.Filter{Sites: []string{"merged"}}).Matches(a, sites(t)) {
 		t.Error("not selected by its own site")

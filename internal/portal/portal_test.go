@@ -16,6 +16,7 @@ import (
 )
 
 func TestValidateNamesEveryFault(t *testing.T) {
+	t.Parallel()
 	secret := portal.Secret(events.NewSecret())
 	p := portal.Portal{
 		Name: "Quận Đông", Title: "a\nb", URL: "ftp://user:mat-khau@portal.example/?key=khoa-bi-mat",
@@ -51,12 +52,14 @@ func TestValidateNamesEveryFault(t *testing.T) {
 }
 
 func TestValidateTakesDefaults(t *testing.T) {
+	t.Parallel()
 	if err := (portal.Portal{Name: "east", URL: "https://east.example/loa"}).Validate(sites(t)); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestSecretsAreNotPrinted(t *testing.T) {
+	t.Parallel()
 	p := portal.Portal{Name: "east", Secrets: []portal.Secret{"whsec_mat-khau"}, Headers: map[string]portal.Secret{"Authorization": "mat-khau"}}
 	var log strings.Builder
 	logger := zerolog.New(&log)

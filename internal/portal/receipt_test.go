@@ -26,6 +26,7 @@ func receipts(t testing.TB, js jetstream.JetStream) *portal.Receipts {
 }
 
 func TestReceiptComesBackAsItWasStored(t *testing.T) {
+	t.Parallel()
 	rs := receipts(t, loatest.NATS(t))
 	key := streams.KeyOf("ward", "tin 1")
 	r, ok, err := rs.Get(t.Context(), "east", key)
@@ -52,6 +53,7 @@ func TestReceiptComesBackAsItWasStored(t *testing.T) {
 // Many callers at once: each has its own answer, and each receipt is stored over the one that
 // its caller read.
 func TestConcurrentReceiptsShareBatches(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	rs := receipts(t, js)
 	const callers, versions = 200, 5
@@ -81,6 +83,7 @@ func TestConcurrentReceiptsShareBatches(t *testing.T) {
 }
 
 func TestReceiptIsNotStoredOverOneThatWasNotRead(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	rs := receipts(t, js)
 	key := streams.KeyOf("ward", "1")
@@ -114,6 +117,7 @@ func TestReceiptIsNotStoredOverOneThatWasNotRead(t *testing.T) {
 }
 
 func TestCloseStoresWhatWasBegun(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	rs := receipts(t, js)
 	errs := make(chan error, 100)
@@ -170,6 +174,7 @@ func BenchmarkReceipts(b *testing.B) {
 }
 
 func TestManyReceiptsAreReadAtOnce(t *testing.T) {
+	t.Parallel()
 	rs := receipts(t, loatest.NATS(t))
 	const pairs = 1200 // more than one exchange takes
 	var ask []portal.Receipt

@@ -50,6 +50,7 @@ func put(t testing.TB, r *portal.Registry, p portal.Portal) portal.Portal {
 }
 
 func TestPutFillsInDefaultsAndMakesASecret(t *testing.T) {
+	t.Parallel()
 	r := open(t, loatest.NATS(t))
 	p := put(t, r, portal.Portal{Name: "east", Filter: portal.Filter{Tags: []string{"le\u0302"}}})
 	if p.InFlight != 4 || p.Timeout != 15*time.Second || p.Created.IsZero() || p.Changed.By != "test" || p.Filter.Tags[0] != "lê" {
@@ -64,6 +65,7 @@ func TestPutFillsInDefaultsAndMakesASecret(t *testing.T) {
 }
 
 func TestPutRefusesWhatAnotherChanged(t *testing.T) {
+	t.Parallel()
 	r := open(t, loatest.NATS(t))
 	old := put(t, r, portal.Portal{Name: "east"})
 	put(t, r, old)
@@ -77,6 +79,7 @@ func TestPutRefusesWhatAnotherChanged(t *testing.T) {
 }
 
 func TestChangesReachOtherProcesses(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	here, there := open(t, js), open(t, js)
 	var mu sync.Mutex
@@ -115,6 +118,7 @@ func TestChangesReachOtherProcesses(t *testing.T) {
 }
 
 func TestMalformedEntryIsKeptApartUntilItIsRepaired(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	kv := bucket(t, js)
 	for key, value := range map[string]string{"config.east": "{", "config.west": `{"name":"other"}`, "state.east": "?", "config.a.b": "1", "other": "x"} {
@@ -140,6 +144,7 @@ func TestMalformedEntryIsKeptApartUntilItIsRepaired(t *testing.T) {
 }
 
 func TestApplyKeepsWhatRunningMade(t *testing.T) {
+	t.Parallel()
 	r := open(t, loatest.NATS(t))
 	east := portal.Portal{Name: "east", URL: "https://east.example/loa"}
 	other := put(t, r, portal.Portal{Name: "other"})
@@ -175,6 +180,7 @@ func TestApplyKeepsWhatRunningMade(t *testing.T) {
 }
 
 func TestApplyChangesNothingWhenAnyPortalIsInvalid(t *testing.T) {
+	t.Parallel()
 	r := open(t, loatest.NATS(t))
 	good := portal.Portal{Name: "east", URL: "https://east.example/loa"}
 	err := r.Apply(t.Context(), []portal.Portal{good, good, {Name: "west", URL: "nowhere"}}, "config")
@@ -185,6 +191,7 @@ func TestApplyChangesNothingWhenAnyPortalIsInvalid(t *testing.T) {
 }
 
 func TestConcernedAreThoseThatMatchMatchedOrHold(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	r := open(t, js)
 	rs := receipts(t, js)
@@ -208,6 +215,7 @@ func TestConcernedAreThoseThatMatchMatchedOrHold(t *testing.T) {
 }
 
 func TestStatesAreStoredTheNewestLast(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	here, there := open(t, js), open(t, js)
 	for i := range 1000 {
@@ -250,6 +258,7 @@ func entry(site, id string, v article.Version) streams.Entry {
 }
 
 func TestPauseInAConfigurationFileIsAPause(t *testing.T) {
+	t.Parallel()
 	r := open(t, loatest.NATS(t))
 	p := portal.Portal{Name: "east", URL: "https://east.example/loa"}
 	for _, paused := range []*portal.Pause{nil, {By: "config", Why: "chưa sẵn sàng"}} {

@@ -136,6 +136,7 @@ func (w *world) reach(e streams.Entry) (reach.Report, map[string]reach.Standing)
 }
 
 func TestReachTellsWhyAPortalHasNotGotAnArticle(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, name := range []string{"has", "waits", "refuses", "down", "dead", "lost", "removed"} {
 		w.portal(name, nil)
@@ -197,6 +198,7 @@ func TestReachTellsWhyAPortalHasNotGotAnArticle(t *testing.T) {
 }
 
 func TestWhoNeverReceivedAWithdrawnArticleHasNothingToWithdraw(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, name := range []string{"withdrew", "shows", "never"} {
 		w.portal(name, nil)
@@ -218,6 +220,7 @@ func TestWhoNeverReceivedAWithdrawnArticleHasNothingToWithdraw(t *testing.T) {
 
 // A thousand portals are a handful of questions.
 func TestReachOfAThousandPortalsIsQuick(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	const portals = 1000
 	e := w.article("tin", 1, events.StatusLive)
@@ -246,6 +249,7 @@ func TestReachOfAThousandPortalsIsQuick(t *testing.T) {
 }
 
 func TestResyncRaisesWhatIsMissingAndNothingElse(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, name := range []string{"a", "b", "paused"} {
 		w.portal(name, nil)

@@ -86,6 +86,7 @@ func (w *world) verify(name string, m *mirror, change func(*reach.VerifyOptions)
 
 // Whatever the sizes of pages, answers and of what is kept in mind, each article is compared once.
 func TestAManifestIsAboutEveryArticleOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.portal("mo", nil)
 	const articles = 950
@@ -121,6 +122,7 @@ func TestAManifestIsAboutEveryArticleOnce(t *testing.T) {
 }
 
 func TestAPortalThatHoldsNothingIsAsked(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.portal("mo", nil)
 	m := &mirror{most: events.MaxHoldings, held: map[string]events.ManifestEntry{"x": {GUID: "x", Version: 1, Status: events.StatusLive}}}
@@ -132,6 +134,7 @@ func TestAPortalThatHoldsNothingIsAsked(t *testing.T) {
 
 // What is on its way, set aside, or was never meant to be there is no drift.
 func TestOnlyWhatWasAcknowledgedCanHaveBeenLost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.portal("mo", func(p *portal.Portal) { p.Filter.Sites = []string{"ward"} })
 	m := &mirror{most: events.MaxHoldings}
@@ -192,6 +195,7 @@ func BenchmarkVerify(b *testing.B) {
 
 // What a portal holds beside the entries counts only if it should not be so.
 func TestWhatIsHeldBesideTheEntries(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.portal("mo", func(p *portal.Portal) { p.Filter.Categories = []string{"khac"} })
 	live, gone := w.article("con", 1, events.StatusLive), w.article("rut", 2, events.StatusWithdrawn)

@@ -23,6 +23,7 @@ func (f reconcilerFunc) Reconcile(ctx context.Context, target string, flags []Fl
 // TestAFlagIsSetAsideOnceHoweverLongThatTakes: while a dead letter is being stored, its flag still
 // lies in the stream, among those that a lane looks through.
 func TestAFlagIsSetAsideOnceHoweverLongThatTakes(t *testing.T) {
+	t.Parallel()
 	srv, js := loatest.ServedNATS(t)
 	var refused, others atomic.Int64
 	e, err := New(t.Context(), js, Options{Kind: "portal", Reconciler: reconcilerFunc(func(_ context.Context, _ string, flags []Flag) error {

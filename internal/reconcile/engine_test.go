@@ -130,6 +130,7 @@ func allLowered(t *testing.T, js jetstream.JetStream) {
 }
 
 func TestEveryFlagIsReconciledAndLowered(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	r := newTargets(nil)
 	run(t, js, reconcile.Options{Reconciler: r})
@@ -146,6 +147,7 @@ func TestEveryFlagIsReconciledAndLowered(t *testing.T) {
 }
 
 func TestRaisingAFlagAgainKeepsOne(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	for range 5 {
 		raise(t, js, "portal", streams.Normal, "p", "s.a", "s.b")
@@ -156,6 +158,7 @@ func TestRaisingAFlagAgainKeepsOne(t *testing.T) {
 }
 
 func TestABurstOfFlagsCostsAFewRuns(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	raised := make(chan struct{})
 	r := newTargets(func(string, []reconcile.Flag) error { <-raised; return nil })
@@ -180,6 +183,7 @@ func TestABurstOfFlagsCostsAFewRuns(t *testing.T) {
 }
 
 func TestAFlagRaisedDuringARunCausesOneMoreRunAfterIt(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	started, goOn := make(chan struct{}, 10), make(chan struct{})
 	r := newTargets(func(string, []reconcile.Flag) error { started <- struct{}{}; <-goOn; return nil })
@@ -206,6 +210,7 @@ func TestAFlagRaisedDuringARunCausesOneMoreRunAfterIt(t *testing.T) {
 }
 
 func TestADeadTargetIsOnlyProbedAndCatchesUpWhenItIsBack(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	var mu sync.Mutex
 	dead := true
@@ -254,6 +259,7 @@ func TestADeadTargetIsOnlyProbedAndCatchesUpWhenItIsBack(t *testing.T) {
 
 // A target that was level already was not called: that it is back is not known by it.
 func TestADeadTargetIsNotBackByWhatItNeedNotBeAsked(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	var mu sync.Mutex
 	refused, level := 0, 0
@@ -294,6 +300,7 @@ func TestADeadTargetIsNotBackByWhatItNeedNotBeAsked(t *testing.T) {
 }
 
 func TestRetryAfterIsObeyed(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	var mu sync.Mutex
 	var at []time.Time
@@ -314,6 +321,7 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 }
 
 func TestExpressFlagsOvertakeABacklog(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	raise(t, js, "portal", streams.Normal, "p", keys(400)...)
 	started, goOn := make(chan struct{}, 1), make(chan struct{})
@@ -365,6 +373,7 @@ func pending(t *testing.T, js jetstream.JetStream, class string) (n uint64) {
 }
 
 func TestAKeyThatIsRefusedHoldsNothingUpAndEndsAsADeadLetter(t *testing.T) {
+	t.Parallel()
 	for name, bad := range map[string]error{
 		"refused":                   reconcile.Failed(errors.New("422 no such category")),
 		"target fails for this key": reconcile.Down(errors.New("500 internal error"), 0),
@@ -417,6 +426,7 @@ func TestAKeyThatIsRefusedHoldsNothingUpAndEndsAsADeadLetter(t *testing.T) {
 }
 
 func TestFaultsOfOurOwnAreRetriedWithoutEnd(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	n := 0
 	r := newTargets(func(string, []reconcile.Flag) error {
@@ -434,6 +444,7 @@ func TestFaultsOfOurOwnAreRetriedWithoutEnd(t *testing.T) {
 }
 
 func TestAPanicIsOneKeysFault(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	r := newTargets(func(_ string, flags []reconcile.Flag) error {
 		if flags[0].Key == "s.0001" {
@@ -450,6 +461,7 @@ func TestAPanicIsOneKeysFault(t *testing.T) {
 }
 
 func TestAPausedTargetKeepsItsFlagsAndCatchesUpWhenResumed(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	var mu sync.Mutex
 	paused := true
@@ -473,6 +485,7 @@ func TestAPausedTargetKeepsItsFlagsAndCatchesUpWhenResumed(t *testing.T) {
 }
 
 func TestWhatAStoppedEngineHeldIsTakenUpByTheNext(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	started := make(chan struct{}, 100)
 	slow := newTargets(func(string, []reconcile.Flag) error {
@@ -496,6 +509,7 @@ func TestWhatAStoppedEngineHeldIsTakenUpByTheNext(t *testing.T) {
 }
 
 func TestCountWaitingSeesEveryTarget(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	raise(t, js, "portal", streams.Normal, "p", keys(7)...)
 	raise(t, js, "portal", streams.Express, "p", "s.x")
@@ -511,6 +525,7 @@ func TestCountWaitingSeesEveryTarget(t *testing.T) {
 }
 
 func TestTargetsCatchUpWithoutAPatrol(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	var mu sync.Mutex
 	failed, level := map[string]int{}, map[string]bool{}

@@ -11,6 +11,7 @@ import (
 )
 
 func TestHeldFlagsWaitWhileExpressOnesRun(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	var open atomic.Bool
 	r := newTargets(nil)
@@ -39,6 +40,7 @@ func TestHeldFlagsWaitWhileExpressOnesRun(t *testing.T) {
 // What a lane has queued when its target's flags come to be held goes back to the stream, not to
 // the target.
 func TestQueuedFlagsAreHandedBackWhenTheyAreHeld(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	var held atomic.Bool
 	began, goOn := make(chan struct{}, 200), make(chan struct{})
@@ -63,6 +65,7 @@ func TestQueuedFlagsAreHandedBackWhenTheyAreHeld(t *testing.T) {
 }
 
 func TestHeldFlagsAreReadInOrderAndLoweredUpToAPlace(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	raise(t, js, "portal", streams.Normal, "p", keys(30)...)
 	raise(t, js, "portal", streams.Normal, "other", keys(3)...)

@@ -7,6 +7,7 @@ import (
 
 // TestPatrolLeavesABurstAlone: flags on their way to a lane are not abandoned.
 func TestPatrolLeavesABurstAlone(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	for name, c := range map[string]struct {
 		raised, lastSuccess time.Time
@@ -31,6 +32,7 @@ func TestPatrolLeavesABurstAlone(t *testing.T) {
 // TestAPauseEndsThoughAClockWasSetBack: when a flag that was refused is tried again is stored, and
 // so goes by the clock on the wall.
 func TestAPauseEndsThoughAClockWasSetBack(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	e := &Engine{opts: Options{Pauses: Pauses{}.withDefaults()}}
 	for name, c := range map[string]struct{ until, left time.Duration }{
@@ -50,6 +52,7 @@ func TestAPauseEndsThoughAClockWasSetBack(t *testing.T) {
 // TestAProbeIsDueThoughAClockWasSetBack: so does the next probe of a target that a former worker
 // found down.
 func TestAProbeIsDueThoughAClockWasSetBack(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	p := Pauses{}.withDefaults()
 	for name, c := range map[string]struct{ next, pause, expected time.Duration }{

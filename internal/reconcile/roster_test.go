@@ -10,6 +10,7 @@ import (
 // TestAnyWorkersEndUpWithEvenShares lets workers come, go and die in any order; each looks after
 // itself alone, and gives a group only once it is drained.
 func TestAnyWorkersEndUpWithEvenShares(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		groups := rapid.IntRange(1, 24).Draw(t, "groups")
 		all, _ := parseTable(nil, groups)

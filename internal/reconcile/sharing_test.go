@@ -108,6 +108,7 @@ func (c *crew) shared(t *testing.T, workers int) {
 }
 
 func TestWorkersShareTheGroupsEvenlyAsTheyComeAndGo(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	c := newCrew(js)
 	c.join(t, "a")
@@ -133,6 +134,7 @@ func TestWorkersShareTheGroupsEvenlyAsTheyComeAndGo(t *testing.T) {
 // TestABacklogSurvivesWorkersThatComeAndGo: the flags that one worker handed back, for a long
 // time as a rule, are found by the next.
 func TestABacklogSurvivesWorkersThatComeAndGo(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	c := newCrew(js)
 	const targets, keysEach = 24, 40
@@ -162,6 +164,7 @@ func TestABacklogSurvivesWorkersThatComeAndGo(t *testing.T) {
 // TestFlagsThatNobodyRemembersAreFound: a crash leaves flags that were acknowledged, but not yet
 // removed, and that no consumer gives out again.
 func TestFlagsThatNobodyRemembersAreFound(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	raise(t, js, "portal", streams.Normal, "p", keys(20)...)
 	c, err := streams.FlagConsumer(t.Context(), js, "portal", streams.Normal, streams.FlagGroup("portal", "p"))
@@ -192,6 +195,7 @@ func TestFlagsThatNobodyRemembersAreFound(t *testing.T) {
 
 // TestAFailureIsRememberedOverARestart: the count of refusals is in the flag.
 func TestAFailureIsRememberedOverARestart(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	refuse := newTargets(func(string, []reconcile.Flag) error { return reconcile.Failed(fmt.Errorf("422")) })
 	pauses := reconcile.Pauses{Key: []time.Duration{time.Millisecond, time.Hour}}
@@ -215,6 +219,7 @@ func TestAFailureIsRememberedOverARestart(t *testing.T) {
 }
 
 func TestATargetThatWasDownIsProbedByTheNextWorker(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	r := newTargets(nil)
 	since := time.Now().Add(-time.Hour)

@@ -13,6 +13,7 @@ import (
 )
 
 func TestWhatWasGivenOutIsGivenOutAgain(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	c, err := streams.IntakeConsumer(t.Context(), js)
 	if err != nil {

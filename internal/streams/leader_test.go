@@ -9,6 +9,7 @@ import (
 )
 
 func TestRemoveOfAMessageThatIsGoneIsNoFailure(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	stream, err := js.Stream(t.Context(), streams.Flags)
 	if err != nil {

@@ -36,6 +36,7 @@ func put(t *testing.T, log *streams.Log, site, id string, version int64, last ui
 }
 
 func TestSetupMayBeRepeated(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	if err := streams.Setup(t.Context(), js, streams.Options{}); err != nil {
 		t.Fatal(err)
@@ -43,6 +44,7 @@ func TestSetupMayBeRepeated(t *testing.T) {
 }
 
 func TestTheLogHoldsOneVersionOfAnArticle(t *testing.T) {
+	t.Parallel()
 	log := openLog(t, loatest.NATS(t))
 	first := put(t, log, "phuong", "a", 1, 0)
 	second := put(t, log, "phuong", "a", 2, first)
@@ -66,6 +68,7 @@ func TestTheLogHoldsOneVersionOfAnArticle(t *testing.T) {
 }
 
 func TestAWriterThatHasNotSeenTheLatestVersionIsRefused(t *testing.T) {
+	t.Parallel()
 	log := openLog(t, loatest.NATS(t))
 	first := put(t, log, "phuong", "a", 1, 0)
 	put(t, log, "phuong", "a", 2, first)
@@ -77,6 +80,7 @@ func TestAWriterThatHasNotSeenTheLatestVersionIsRefused(t *testing.T) {
 }
 
 func TestWhetherThereIsALaterVersion(t *testing.T) {
+	t.Parallel()
 	log := openLog(t, loatest.NATS(t))
 	first := put(t, log, "phuong", "a", 1, 0)
 	put(t, log, "phuong", "b", 1, 0)
@@ -90,6 +94,7 @@ func TestWhetherThereIsALaterVersion(t *testing.T) {
 }
 
 func TestAnUnknownArticleIsNotFound(t *testing.T) {
+	t.Parallel()
 	log := openLog(t, loatest.NATS(t))
 	for _, atLeast := range []uint64{0, 7} {
 		if _, err := log.Get(t.Context(), "phuong.x", atLeast); !errors.Is(err, streams.ErrNotFound) {
@@ -102,6 +107,7 @@ func TestAnUnknownArticleIsNotFound(t *testing.T) {
 }
 
 func TestManyArticlesAreReadAtOnce(t *testing.T) {
+	t.Parallel()
 	log := openLog(t, loatest.NATS(t))
 	var keys []streams.Key
 	for i := range 1200 {
@@ -129,6 +135,7 @@ func TestManyArticlesAreReadAtOnce(t *testing.T) {
 }
 
 func TestIDsThatAreNoTokensGoByTheirHash(t *testing.T) {
+	t.Parallel()
 	for _, id := range []string{"a.b.>", "*", "a b", "x\r\ny", "../../x", strings.Repeat("a", 65), ""} {
 		subject := streams.ArticleSubject(streams.KeyOf("phuong", id))
 		if !strings.HasPrefix(subject, "loa.article.phuong.h--") || strings.Count(subject, ".") != 3 || strings.ContainsAny(subject, " *>\r\n") {
@@ -141,6 +148,7 @@ func TestIDsThatAreNoTokensGoByTheirHash(t *testing.T) {
 }
 
 func TestFlagsOfOneTargetShareAPartition(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	ctx := t.Context()
 	stream, err := js.Stream(ctx, streams.Flags)
@@ -178,6 +186,7 @@ func TestFlagsOfOneTargetShareAPartition(t *testing.T) {
 }
 
 func TestWhatIsScheduledBecomesDueNotEarly(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	ctx := t.Context()
 	s := streams.NewSchedule(js)
@@ -203,6 +212,7 @@ func TestWhatIsScheduledBecomesDueNotEarly(t *testing.T) {
 }
 
 func TestALaterScheduleReplacesAnEarlierAndCanBeTakenBack(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	ctx := t.Context()
 	s := streams.NewSchedule(js)
@@ -227,6 +237,7 @@ func TestALaterScheduleReplacesAnEarlierAndCanBeTakenBack(t *testing.T) {
 }
 
 func TestADeadLetterKeepsTheMessageUntilItIsRetried(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	ctx := t.Context()
 	dead, err := streams.OpenDead(ctx, js)
@@ -269,6 +280,7 @@ func TestADeadLetterKeepsTheMessageUntilItIsRetried(t *testing.T) {
 }
 
 func TestADeadLetterOfTheLargestEventIsReadFromTheInbox(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	ctx := t.Context()
 	dead, err := streams.OpenDead(ctx, js)
@@ -291,6 +303,7 @@ func TestADeadLetterOfTheLargestEventIsReadFromTheInbox(t *testing.T) {
 }
 
 func TestWarningsTakeNoRoomFromDeadLetters(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	ctx := t.Context()
 	dead, err := streams.OpenDead(ctx, js)
@@ -338,6 +351,7 @@ func TestWarningsTakeNoRoomFromDeadLetters(t *testing.T) {
 }
 
 func TestTheInboxForgetsOnlyWhatWasTakenIn(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	ctx := t.Context()
 	if err := streams.Setup(ctx, js, streams.Options{EventsBytes: 1 << 20}); err != nil {
@@ -393,6 +407,7 @@ func TestTheInboxForgetsOnlyWhatWasTakenIn(t *testing.T) {
 }
 
 func TestStoredFlagIsWhereTheServerKeepsIt(t *testing.T) {
+	t.Parallel()
 	js := loatest.NATS(t)
 	stream, err := js.Stream(t.Context(), streams.Flags)
 	if err != nil {
@@ -411,6 +426,7 @@ func TestStoredFlagIsWhereTheServerKeepsIt(t *testing.T) {
 
 // A receipt says for as long as the article is there who has to learn of its withdrawal.
 func TestReceiptsDoNotAge(t *testing.T) {
+	t.Parallel()
 	stream, err := loatest.NATS(t).Stream(t.Context(), streams.Receipts)
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -36,8 +35,7 @@ import (
 func TestMain(m *testing.M) {
 	switch os.Getenv("LOA_TEST_PROCESS") {
 	case "":
-		flag.Set("test.parallel", "4") // they wait more than they work; -parallel goes before
-		os.Exit(m.Run())
+		loatest.Main(m)
 	case "worker":
 		workerProcess()
 	case "sink":

@@ -39,6 +39,7 @@ var (
 )
 
 func TestFilesAreStoredAsTheyAre(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	for name, tc := range map[string]struct {
 		data            []byte
@@ -79,6 +80,7 @@ func TestFilesAreStoredAsTheyAre(t *testing.T) {
 
 // What is not what it was declared to be is refused; what is merely not stored stays where it is.
 func TestFilesThatAreNotStored(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(o *Options) { o.MaxFile = 4 << 10 })
 	page := []byte("<!doctype html><script>alert(1)</script>")
 	for name, tc := range map[string]struct {

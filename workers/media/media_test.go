@@ -73,6 +73,7 @@ func wantPassing(t *testing.T, err error, says string) {
 }
 
 func TestPictureIsStoredWithItsRenditions(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	data := jpegFile(t, 1600, 1200, 1)
 	img := events.Image{URL: b.cms.serve("/anh.jpg", file(data)), Role: events.RoleLead, Alt: "Chợ nổi", Credit: "Báo Phường"}
@@ -96,6 +97,7 @@ func TestPictureIsStoredWithItsRenditions(t *testing.T) {
 }
 
 func TestInlinePictureIsStored(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	got := b.must(events.Image{Data: pngFile(t, 500, 400), ContentID: "so-do", Role: events.RoleInline})
 	if got.Data != nil || got.ContentID != "so-do" {
@@ -111,6 +113,7 @@ func TestInlinePictureIsStored(t *testing.T) {
 }
 
 func TestContentDecidesOnTheFormat(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	url := b.cms.serve("/anh.jpg", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
@@ -122,6 +125,7 @@ func TestContentDecidesOnTheFormat(t *testing.T) {
 }
 
 func TestSamePictureIsFetchedAndStoredOnce(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	data := jpegFile(t, 400, 300, 1)
 	one := events.Image{URL: b.cms.serve("/1.jpg", file(data))}
@@ -147,6 +151,7 @@ func TestSamePictureIsFetchedAndStoredOnce(t *testing.T) {
 }
 
 func TestConcurrentRequestsAreOneFetch(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	data := jpegFile(t, 400, 300, 1)
 	const callers = 12
@@ -175,6 +180,7 @@ func TestConcurrentRequestsAreOneFetch(t *testing.T) {
 }
 
 func TestConcurrentRequestsForTheSameBytesAreOneRendering(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	data := jpegFile(t, 800, 600, 1)
 	var wg sync.WaitGroup
@@ -207,6 +213,7 @@ func (b *bench) age(url string) {
 }
 
 func TestServerIsAskedWhetherAnOldPictureChanged(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	old := jpegFile(t, 400, 300, 1)
 	img := events.Image{URL: b.cms.serve("/1.jpg", func(w http.ResponseWriter, r *http.Request) {
@@ -237,6 +244,7 @@ func TestServerIsAskedWhetherAnOldPictureChanged(t *testing.T) {
 }
 
 func TestFormerPictureIsKeptWhileItsServerFails(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	img := events.Image{URL: b.cms.serve("/1.jpg", file(jpegFile(t, 40, 30, 1)))}
 	first := b.must(img)
@@ -251,6 +259,7 @@ func TestFormerPictureIsKeptWhileItsServerFails(t *testing.T) {
 }
 
 func TestFailuresAreToldApart(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(o *Options) { o.MaxBytes = 64 << 10 })
 	long := bytes.Repeat([]byte("x"), 65<<10)
 	redirect := func(n int) http.HandlerFunc {
@@ -318,12 +327,14 @@ func TestFailuresAreToldApart(t *testing.T) {
 }
 
 func TestRefusedPictureSaysLimitAndValue(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(o *Options) { o.Limits = picture.Limits{Pixels: 1000} })
 	_, err := b.Store.Store(t.Context(), events.Image{Data: pngFile(t, 50, 40)})
 	wantPermanent(t, err, "2000 pixels, at most 1000")
 }
 
 func TestStorageAwayIsRecognised(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	img := events.Image{URL: b.cms.serve("/1.jpg", file(jpegFile(t, 400, 300, 1)))}
 	b.s3Down.Store(true)
@@ -356,6 +367,7 @@ func (f *failing) Put(ctx context.Context, key string, body []byte, m objects.Me
 }
 
 func TestNoWriteThatFailsLeavesAPictureHalfStored(t *testing.T) {
+	t.Parallel()
 	f := &failing{}
 	b := newBench(t, func(o *Options) { f.Objects, o.Objects = o.Objects, f })
 	const writes = 5 // two widths in two formats, and the original
@@ -378,6 +390,7 @@ func TestNoWriteThatFailsLeavesAPictureHalfStored(t *testing.T) {
 }
 
 func TestPictureThatTheBucketLostIsMadeAgain(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	img := events.Image{URL: b.cms.serve("/1.jpg", file(jpegFile(t, 40, 30, 1)))}
 	got := b.must(img)
@@ -389,6 +402,7 @@ func TestPictureThatTheBucketLostIsMadeAgain(t *testing.T) {
 }
 
 func TestIndexThatCannotBeReadIsMadeAgain(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	data := jpegFile(t, 40, 30, 1)
 	img := events.Image{URL: b.cms.serve("/1.jpg", file(data))}
@@ -408,6 +422,7 @@ func TestIndexThatCannotBeReadIsMadeAgain(t *testing.T) {
 }
 
 func TestCallerMayGoAndComeBack(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	release := make(chan struct{})
 	url := b.cms.serve("/1.jpg", func(w http.ResponseWriter, r *http.Request) {
@@ -434,6 +449,7 @@ func TestCallerMayGoAndComeBack(t *testing.T) {
 }
 
 func TestCloseEndsWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	url := b.cms.serve("/1.jpg", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	done := make(chan error, 1)
@@ -449,6 +465,7 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 }
 
 func TestManyPicturesShareLittleMemory(t *testing.T) {
+	t.Parallel()
 	one := jpegFile(t, 600, 400, 0)
 	p, err := picture.Open(one, picture.Limits{})
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 )
 
 func TestCredentialsGoToTheirSiteAlone(t *testing.T) {
+	t.Parallel()
 	behind, other := newCMS(t), newCMS(t)
 	site, err := url.Parse(behind.url)
 	if err != nil {
@@ -60,6 +61,7 @@ func TestCredentialsGoToTheirSiteAlone(t *testing.T) {
 }
 
 func TestRequestsToOneHostAreBounded(t *testing.T) {
+	t.Parallel()
 	const most, pictures = 2, 6
 	b := newBench(t, func(o *Options) { o.PerHost = most })
 	slow, other := newCMS(t), newCMS(t)
@@ -94,6 +96,7 @@ func TestRequestsToOneHostAreBounded(t *testing.T) {
 }
 
 func TestPicturesComeFromBuckets(t *testing.T) {
+	t.Parallel()
 	away, err := objects.OpenForeign(objects.Options{Endpoint: "127.0.0.1:1", Bucket: "xa-xoi"})
 	if err != nil {
 		t.Fatal(err)
@@ -144,6 +147,7 @@ func TestPicturesComeFromBuckets(t *testing.T) {
 }
 
 func TestCropsFollowTheFocalPoint(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, func(o *Options) {
 		o.Forms = picture.DefaultForms()
 		o.Forms.Widths, o.Forms.Crops = []int{160}, []picture.Crop{picture.Square, picture.Wide}
@@ -179,6 +183,7 @@ func TestCropsFollowTheFocalPoint(t *testing.T) {
 }
 
 func TestHEICIsConverted(t *testing.T) {
+	t.Parallel()
 	heic, err := os.ReadFile("picture/testdata/card.heic")
 	if err != nil {
 		t.Fatal(err)

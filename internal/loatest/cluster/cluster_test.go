@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) {
 	Main()
-	os.Exit(m.Run())
+	loatest.Main(m)
 }
 
 // A node fails that leads: the others hold what was acknowledged, and go on.
@@ -25,6 +24,7 @@ func TestNothingAcknowledgedIsLostWithANode(t *testing.T) {
 	if testing.Short() {
 		t.Skip("elections take seconds")
 	}
+	t.Parallel()
 	c := Start(t)
 	js := c.JetStream(t)
 	if err := streams.Setup(t.Context(), js, streams.Options{Replicas: Size}); err != nil {
@@ -73,6 +73,7 @@ func TestConflictsAreToldFromFailures(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts a cluster")
 	}
+	t.Parallel()
 	c := Start(t)
 	js := c.JetStream(t)
 	if err := streams.Setup(t.Context(), js, streams.Options{Replicas: Size}); err != nil {

@@ -1,0 +1,9 @@
+package reconcile_test
+
+import (
+	"testing"
+
+	"github.com/loa-syndication/loa/internal/loatest"
+)
+
+func TestMain(m *testing.M) { loatest.Main(m) }
