@@ -55,9 +55,10 @@ const (
 	maxBodies = 64 << 20
 	// bodyTimeout is for a body: 8 MiB take a minute at 1 Mbit/s.
 	bodyTimeout = 70 * time.Second
-	// waitDefault is how long a request waits for NATS: a cluster that lost a leader takes 4 to 7 s to
-	// choose another.
-	waitDefault = 12 * time.Second
+	// waitDefault is how long an event waits for NATS: a cluster that lost a leader takes 4 to 7 s to
+	// choose another. storeTimeout is for all events of a request.
+	waitDefault  = 12 * time.Second
+	storeTimeout = 45 * time.Second
 	// answerTimeout is for sending the answer, after all that.
 	answerTimeout = 10 * time.Second
 
@@ -93,7 +94,7 @@ type Options struct {
 	Sites *site.Tree
 	// Rate is how many events a second one CMS may send; [DefaultRate] when 0.
 	Rate float64
-	// Wait is how long a request waits for NATS, all of its events together; 12 s when 0.
+	// Wait is how long one event waits for NATS; 12 s when 0.
 	Wait    time.Duration
 	Log     zerolog.Logger
 	Metrics prometheus.Registerer // nil: none
@@ -129,7 +130,7 @@ func (in *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// These can only fail where there is no connection, as in tests of handlers.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
-	_ = control.SetWriteDeadline(time.Now().Add(bodyTimeout + in.o.Wait + answerTimeout))
+	_ = control.SetWriteDeadline(time.Now().Add(bodyTimeout + storeTimeout + answerTimeout))
 	stored, sender, p := in.take(r)
 	if p != nil {
 		p.Stored = stored
@@ -273,7 +274,7 @@ var errFull = errors.New("no room in the log")
 
 // store publishes events in their order, and stops at the first that it cannot.
 func (in *Inbox) store(ctx context.Context, list []events.Event) (stored []receipt, p *problem) {
-	ctx, cancel := context.WithTimeout(ctx, in.o.Wait)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -285,10 +286,7 @@ func (in *Inbox) store(ctx context.Context, list []events.Event) (stored []recei
 		}))
 	stored = []receipt{}
 	for i, e := range list {
-		ack, err := publisher.Publish(ctx, e)
-		if err == nil && ack.Duplicate {
-			err = in.same(ctx, ack.Sequence, e)
-		}
+		ack, err := in.publish(ctx, publisher, e)
 		if err != nil {
 			path := ""
 			if len(list) > 1 {
@@ -304,6 +302,17 @@ func (in *Inbox) store(ctx context.Context, list []events.Event) (stored []recei
 		stored = append(stored, receipt{e.ID, ack.Sequence, ack.Duplicate})
 	}
 	return stored, nil
+}
+
+// publish publishes one event, and makes sure that a repeat is one.
+func (in *Inbox) publish(ctx context.Context, publisher *events.Publisher, e events.Event) (events.Ack, error) {
+	ctx, cancel := context.WithTimeout(ctx, in.o.Wait)
+	defer cancel()
+	ack, err := publisher.Publish(ctx, e)
+	if err == nil && ack.Duplicate {
+		err = in.same(ctx, ack.Sequence, e)
+	}
+	return ack, err
 }
 
 // conflict says that another event was stored under the same id.
