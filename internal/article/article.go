@@ -96,7 +96,7 @@ func (v Version) String() string {
 }
 
 // Selections are the categories, tags, languages and the greatest urgency (lowest number) an
-// article ever had.
+// article ever had, and what else decides where it was shown.
 type Selections struct {
 	Categories []string `json:"categories,omitempty"` // ids, sorted
 	Tags       []string `json:"tags,omitempty"`       // sorted
@@ -104,6 +104,8 @@ type Selections struct {
 	Urgency    int      `json:"urgency,omitempty"`
 	// Gallery says that it once showed pictures of a gallery.
 	Gallery bool `json:"gallery,omitempty"`
+	// Published are the times at which it ever was published, the one that came last at the end.
+	Published []time.Time `json:"published,omitempty"`
 }
 
 // Image is a picture of the article. One without SHA256 has not arrived (yet): it is shown

@@ -19,7 +19,7 @@ const feedPrefix = "/feeds/"
 const feedID = `[A-Za-z0-9][A-Za-z0-9_-]{0,199}`
 
 // feedPath is the path of a feed or of an archive of one, and of nothing else.
-var feedPath = regexp.MustCompile(`^/feeds/` + feedID + `/(?:feed\.(?:rss|atom|json)|archive/[0-9]{4}-[0-9]{2}\.atom)$`)
+var feedPath = regexp.MustCompile(`^/feeds/` + feedID + `/(?:feed\.(?:rss|atom|json)|archive/[0-9]{4}-[0-9]{2}(?:-[0-9]{1,6})?\.atom)$`)
 
 // feedTypes are the media types of feeds that were stored without.
 var feedTypes = map[string]string{
@@ -102,6 +102,9 @@ func (g *Gateway) feedVersion(o objects.Object, old *version) *version {
 	}
 	links := []string{"<" + g.o.PublicURL + o.Key + `>; rel="self"`}
 	for _, hub := range g.o.Hubs {
+		if strings.Contains(o.Key, "/archive/") {
+			break // no topic of theirs
+		}
 		links = append(links, "<"+headerURL(hub)+`>; rel="hub"`)
 	}
 	fields := []headerField{

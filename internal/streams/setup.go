@@ -83,11 +83,12 @@ func Setup(ctx context.Context, js jetstream.JetStream, o Options) error {
 			return fmt.Errorf("set up stream %s: %w", cfg.Name, err)
 		}
 	}
-	for _, name := range []string{PortalsBucket, FeedsBucket, MediaBucket, UsesBucket, HubsBucket, WorkersBucket, KeysBucket} {
+	for _, name := range []string{PortalsBucket, FeedsBucket, ArchivesBucket, MediaBucket, UsesBucket, HubsBucket, WorkersBucket, KeysBucket} {
 		cfg := jetstream.KeyValueConfig{Bucket: name, History: 1, Replicas: max(o.Replicas, 1), MaxValueSize: 1 << 20}
 		if name == UsesBucket { // whose keys come and go: deletions are not remembered for ever
 			cfg.LimitMarkerTTL = usesMarker
 		}
+		cfg.Compression = name == ArchivesBucket // seldom read, and by far the largest
 		_, err := js.CreateOrUpdateKeyValue(ctx, cfg)
 		if err != nil {
 			return fmt.Errorf("set up bucket %s: %w", name, err)

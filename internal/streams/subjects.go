@@ -38,13 +38,14 @@ const (
 
 // Key-value buckets.
 const (
-	PortalsBucket = "portals" // portals' configuration and state
-	FeedsBucket   = "feeds"   // each feed's index
-	MediaBucket   = "media"   // source address → stored picture
-	UsesBucket    = "uses"    // which articles use a stored picture, and which were erased
-	HubsBucket    = "hubs"    // what each WebSub hub was told last
-	WorkersBucket = "workers" // which worker reads which flags
-	KeysBucket    = "keys"    // hashes of the keys of partners and CMSs
+	PortalsBucket  = "portals"  // portals' configuration and state
+	FeedsBucket    = "feeds"    // each feed's index
+	ArchivesBucket = "archives" // what is in each feed's archives
+	MediaBucket    = "media"    // source address → stored picture
+	UsesBucket     = "uses"     // which articles use a stored picture, and which were erased
+	HubsBucket     = "hubs"     // what each WebSub hub was told last
+	WorkersBucket  = "workers"  // which worker reads which flags
+	KeysBucket     = "keys"     // hashes of the keys of partners and CMSs
 )
 
 const (

@@ -12,6 +12,8 @@ type atomDocument struct {
 	*gorilla.AtomFeed
 	Media     string     `xml:"xmlns:media,attr"`
 	Withdrawn string     `xml:"xmlns:at,attr,omitempty"`
+	History   string     `xml:"xmlns:fh,attr,omitempty"`
+	Archive   *struct{}  `xml:"fh:archive"`
 	Lang      string     `xml:"xml:lang,attr"`
 	Links     []atomLink `xml:"link"`
 	Generator string     `xml:"generator"`
@@ -97,6 +99,9 @@ func writeAtom(w io.Writer, d *document, entries [][]byte) error {
 	}
 	if len(d.tombstones) > 0 {
 		doc.Withdrawn = nsTombstones
+	}
+	if d.archive {
+		doc.History, doc.Archive = nsHistory, &struct{}{}
 	}
 	return gorilla.WriteXML(doc, w)
 }

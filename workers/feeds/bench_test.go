@@ -28,7 +28,7 @@ func BenchmarkRender(b *testing.B) {
 		changes = append(changes, c.change(feed, streams.Entry{Article: a, Key: streams.KeyOf(a.Site, a.ID), Seq: uint64(i + 1)}))
 		items = append(items, must(c.item(lookFull, a, uint64(i+1))))
 	}
-	h.apply(changes, 50)
+	h.apply(changes)
 	doc := c.document(feed, &h.index)
 
 	alone := doc.gorilla()

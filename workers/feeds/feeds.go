@@ -1,7 +1,7 @@
 // Package feeds keeps every feed level with the log.
 //
 //	flags of a feed ──▶ its index ──▶ feeds/<feed>/feed.rss, feed.atom, feed.json
-//	                       ▲
+//	                       ▲     └──▶ feeds/<feed>/archive/<yyyy-mm>.atom, <yyyy-mm>-2.atom, …
 //	       the log ────────┘
 //
 // For each site there is a feed of what it publishes, one for each of its categories, one for the
@@ -23,6 +23,10 @@
 // Rendering is a function of the index, the versions that it names, and the settings: the same
 // bytes at every time and in every process. Before it, entries whose article has changed
 // again are brought up to date in the index too, so that what is shown is what the index says.
+//
+// What falls off the page of a site's, a subtree's or a category's feed stays in its archives, by
+// month (RFC 5005), which the bucket "archives" describes. They are written after the claim and
+// before the objects of the feed, so that at every time all is in the one or the other.
 //
 // A withdrawn article that was shown leaves a stub and a tombstone, which the index remembers;
 // JetStream's scheduler says when their time is over (see [Feeds.Times]).
@@ -87,6 +91,7 @@ type Feeds struct {
 	log      *streams.Log
 	times    *streams.Schedule
 	bucket   jetstream.KeyValue
+	archives jetstream.KeyValue
 	objects  *objects.Store
 	catalog  *Catalog
 	announce func(ctx context.Context, feed string) error
@@ -114,6 +119,10 @@ func New(ctx context.Context, o Options) (*Feeds, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", streams.FeedsBucket, err)
 	}
+	archives, err := o.JS.KeyValue(ctx, streams.ArchivesBucket)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", streams.ArchivesBucket, err)
+	}
 	m, err := newMetrics(o.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of feeds: %w", err)
@@ -122,7 +131,7 @@ func New(ctx context.Context, o Options) (*Feeds, error) {
 		o.Interval = defaultInterval
 	}
 	return &Feeds{
-		js: o.JS, log: log, times: streams.NewSchedule(o.JS), bucket: bucket, objects: o.Objects, catalog: o.Catalog,
+		js: o.JS, log: log, times: streams.NewSchedule(o.JS), archives: archives, bucket: bucket, objects: o.Objects, catalog: o.Catalog,
 		announce: o.Level, interval: o.Interval, events: o.Log, metrics: m,
 		items: newCache[itemKey](itemCache, (*item).size),
 		marks: newCache[string](markCache, func(marks) int { return 1 }),
@@ -166,11 +175,17 @@ func (f *Feeds) Reconcile(ctx context.Context, target string, flags []reconcile.
 // many bytes were stored.
 func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (stored int, err error) {
 	page := f.catalog.Page(feed)
-	before := h.face(page)
+	before := h.face(page) + latest(h.Months)
 	if err := f.take(ctx, feed, h, wants); err != nil {
 		return 0, err
 	}
-	h.next = h.forget(f.catalog.settings, h.now)
+	var archives *archiving
+	if feed.archived() {
+		if archives, err = f.archive(ctx, feed, h); err != nil {
+			return 0, err
+		}
+	}
+	f.trim(feed, h)
 	if h.stored == nil && len(h.Refs) == 0 {
 		return 0, nil // withdrawn before it was ever shown: there need be no feed
 	}
@@ -178,23 +193,18 @@ func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (st
 	if err != nil {
 		return 0, err
 	}
-	if h.face(page) == before && !h.short(page) && m.show(stamp{h.Revision, f.catalog.form(feed)}) {
-		if err := f.schedule(ctx, feed, h); err != nil {
+	var show view
+	face := func() string { return h.face(page) + archives.leadsTo(h.Months) }
+	fresh := face() == before && !h.short(page) && m.show(stamp{h.Revision, f.catalog.form(feed)})
+	if !fresh {
+		if show, err = f.load(ctx, feed, h); err != nil {
 			return 0, err
 		}
-		if err := f.writeIndex(ctx, feed, h); err != nil { // what is kept in reserve may have changed
-			return 0, err
-		}
-		return 0, f.tell(ctx, feed)
-	}
-	show, err := f.load(ctx, feed, h)
-	if err != nil {
-		return 0, err
 	}
 	if err := f.schedule(ctx, feed, h); err != nil {
 		return 0, err
 	}
-	changed := h.face(page) != before
+	changed := face() != before
 	if changed && h.accepted.After(h.Updated) {
 		h.Updated = h.accepted
 	}
@@ -203,8 +213,27 @@ func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (st
 		// because this worker was overtaken, it cannot write the index.
 		h.Revision = max(h.Revision, m.latest()) + 1
 	}
-	if err := f.writeIndex(ctx, feed, h); err != nil {
+	if archives != nil {
+		h.Archives = max(h.Archives, archives.latest) + 1
+	}
+	if err := f.writeIndex(ctx, feed, h); err != nil { // what is kept in reserve may have changed, too
 		return 0, err
+	}
+	if archives != nil {
+		n, err := archives.carryOut(ctx, h)
+		if n > 0 {
+			defer f.changed(feed, h.Revision)
+		}
+		if err != nil {
+			return 0, err
+		}
+		h.Months, h.Archived = archives.months, archives.archived
+		if err := f.writeIndex(ctx, feed, h); err != nil {
+			return 0, err
+		}
+	}
+	if fresh {
+		return 0, f.tell(ctx, feed)
 	}
 	if stored, err = f.store(ctx, feed, &h.index, show, m); err != nil {
 		return 0, err

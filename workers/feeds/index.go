@@ -37,6 +37,13 @@ type index struct {
 	Refs []ref `json:"refs"`
 	// Gone are the articles that were shown and withdrawn since, the latest first.
 	Gone []grave `json:"gone,omitempty"`
+	// Archived is the place of the newest entry that was put into the archives as the page filled:
+	// from there down, all are in them. Nil: none is.
+	Archived *place `json:"archived,omitempty"`
+	// Months are those of which there are archives, in order.
+	Months []month `json:"months,omitempty"`
+	// Archives counts the changes of archives. Their renderings carry it.
+	Archives uint64 `json:"archives,omitzero"`
 	// Due is the time for which the next change of Gone is scheduled; zero: none is.
 	Due time.Time `json:"due,omitzero"`
 }
@@ -70,6 +77,7 @@ type held struct {
 	accepted time.Time // when the latest version that was applied since entered the log
 	now      time.Time // when it was read: by it stubs and tombstones are over
 	next     time.Time // when the next of them is; zero: there is none
+	old      []late    // what may be in archives of what was applied
 }
 
 // change is what the log says of one article, seen by one feed.
@@ -80,6 +88,7 @@ type change struct {
 	gone     *grave // set when it was withdrawn
 	accepted time.Time
 	label    string
+	times    []time.Time // at which the article is and ever was published
 }
 
 type keys map[streams.Key]bool
@@ -97,6 +106,12 @@ func (c *Catalog) change(f Feed, e streams.Entry) change {
 		Key: e.Key, Version: e.Version.String(), Seq: e.Seq,
 		place: place{Published: moment(e.Published, e.Accepted).UTC(), GUID: e.GUID},
 	}
+	ch.times = append(ch.times, r.Published)
+	for _, t := range e.Ever.Published {
+		if t = moment(t, e.Accepted).UTC(); !t.Equal(r.Published) {
+			ch.times = append(ch.times, t)
+		}
+	}
 	switch {
 	case c.Matches(f, e.Article):
 		ch.shown, ch.label = &r, f.label(e.Article)
@@ -107,8 +122,8 @@ func (c *Catalog) change(f Feed, e streams.Entry) change {
 }
 
 // apply brings the index level with the changes, in whatever order they come: of two versions
-// of an article the later counts. It keeps the newest entries, as many as keep says.
-func (h *held) apply(changes []change, keep int) {
+// of an article the later counts.
+func (h *held) apply(changes []change) {
 	refs := make(map[streams.Key]ref, len(h.Refs)+len(changes))
 	for _, r := range h.Refs {
 		refs[r.Key] = r
@@ -119,7 +134,7 @@ func (h *held) apply(changes []change, keep int) {
 		switch {
 		case known && had.Seq > c.seq:
 			continue
-		case c.shown == nil || h.Floor != nil && c.shown.compare(*h.Floor) >= 0:
+		case c.shown == nil || h.below(c.shown.place):
 			delete(refs, c.key)
 			if !known {
 				continue
@@ -142,6 +157,10 @@ func (h *held) apply(changes []change, keep int) {
 		h.Refs = append(h.Refs, r)
 	}
 	slices.SortFunc(h.Refs, ref.order)
+}
+
+// trim keeps the newest entries, as many as keep says.
+func (h *held) trim(keep int) {
 	if len(h.Refs) > keep {
 		floor := h.Refs[keep].place
 		h.Floor, h.Refs = &floor, h.Refs[:keep]

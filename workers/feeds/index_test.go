@@ -43,7 +43,8 @@ func TestIndexAgreesWithTheLog(t *testing.T) {
 					batch = append(batch, old)
 				}
 			}
-			h.apply(latestOf(batch), keep)
+			h.apply(latestOf(batch))
+			h.trim(keep)
 		}
 		var want []ref
 		for _, c := range log {
@@ -74,8 +75,8 @@ func TestLabelIsTheLatestArticles(t *testing.T) {
 		return change{key: key, seq: seq, label: label, shown: &ref{Key: key, Seq: seq, place: place{sample.Base, string(key)}}}
 	}
 	h := &held{}
-	h.apply([]change{shown("s.1", 8, "Y tế"), shown("s.2", 3, "Sức khỏe")}, 10)
-	h.apply([]change{shown("s.3", 5, "Y học"), shown("s.4", 9, "")}, 10)
+	h.apply([]change{shown("s.1", 8, "Y tế"), shown("s.2", 3, "Sức khỏe")})
+	h.apply([]change{shown("s.3", 5, "Y học"), shown("s.4", 9, "")})
 	if h.Label != "Y tế" {
 		t.Errorf("label %q", h.Label)
 	}

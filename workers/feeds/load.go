@@ -47,20 +47,35 @@ func (f *Feeds) read(ctx context.Context, wants []want, each func([]streams.Entr
 	return nil
 }
 
-// take applies the articles to the index.
+// take applies the articles to the index, and notes what archives have to follow. The index holds
+// all afterwards: it is trimmed when they do.
 func (f *Feeds) take(ctx context.Context, feed Feed, h *held, wants []want) error {
 	return f.read(ctx, wants, func(entries []streams.Entry) error {
-		f.apply(feed, h, entries)
+		changes := f.changes(feed, entries)
+		if feed.archived() {
+			h.note(changes)
+		}
+		h.apply(changes)
 		return nil
 	})
 }
 
-func (f *Feeds) apply(feed Feed, h *held, entries []streams.Entry) {
+func (f *Feeds) changes(feed Feed, entries []streams.Entry) []change {
 	changes := make([]change, len(entries))
 	for i, e := range entries {
 		changes[i] = f.catalog.change(feed, e)
 	}
-	h.apply(changes, f.catalog.Page(feed)+reserve)
+	return changes
+}
+
+func (f *Feeds) apply(feed Feed, h *held, entries []streams.Entry) {
+	h.apply(f.changes(feed, entries))
+	f.trim(feed, h)
+}
+
+// trim drops what the index has no room for, and what is over.
+func (f *Feeds) trim(feed Feed, h *held) {
+	h.trim(f.catalog.Page(feed) + reserve)
 	h.next = h.forget(f.catalog.settings, h.now)
 }
 

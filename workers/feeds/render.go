@@ -125,6 +125,9 @@ type document struct {
 	// tombstones are those of Atom, withdrawn those of JSON Feed.
 	tombstones [][]byte
 	withdrawn  []json.RawMessage
+	// archive says that it is one, around it are links to others of the feed's documents.
+	archive bool
+	around  []atomLink
 }
 
 // feedSpace is the name space of feeds' identifiers (RFC 9562 §5.5).
@@ -168,11 +171,15 @@ func (d *document) gorilla() *gorilla.Feed {
 	return g
 }
 
-// links are those that every feed has: itself in this format, and its hubs (WebSub §4).
+// links are those that every feed has: itself in this format, its hubs (WebSub §4), and its
+// archives.
 func (d *document) links(format int, mediaType string) []atomLink {
 	links := []atomLink{{Href: d.address[format], Rel: "self", Type: mediaType}}
 	for _, hub := range d.hubs {
 		links = append(links, atomLink{Href: hub, Rel: "hub"})
+	}
+	if format == formatAtom {
+		links = append(links, d.around...)
 	}
 	return links
 }
@@ -186,8 +193,30 @@ func (d *document) revisionNote() string { return fmt.Sprintf(" revision %d ", d
 // maxFull together, there are summaries. Items are those of what the index shows, gone those of the
 // withdrawn articles that it remembers.
 func (c *Catalog) render(f Feed, ix *index, items, gone []*item) ([formatCount][]byte, error) {
-	var parts [formatCount][][]byte
 	var docs [formatCount][]byte
+	parts, err := fit(f, items)
+	if err != nil {
+		return docs, err
+	}
+	d := c.document(f, ix)
+	if to := latest(ix.Months); to != "" {
+		d.around = []atomLink{{Href: c.address(f, archiveObject(to)), Rel: "prev-archive", Type: atomType}}
+	}
+	for _, it := range gone {
+		d.tombstones = append(d.tombstones, it.tombs[formatAtom])
+		d.withdrawn = append(d.withdrawn, it.tombs[formatJSON])
+	}
+	for i := range formats {
+		if docs[i], err = d.write(i, parts[i]); err != nil {
+			return docs, fmt.Errorf("render feed %s as %s: %w", f.ID, formats[i].label, err)
+		}
+	}
+	return docs, nil
+}
+
+// fit gives the elements of the items, in every format: the full ones as far as they are no larger
+// than maxFull.
+func fit(f Feed, items []*item) (parts [formatCount][][]byte, err error) {
 	full := true
 	room := maxFull
 	for _, it := range items {
@@ -199,9 +228,8 @@ func (c *Catalog) render(f Feed, ix *index, items, gone []*item) ([formatCount][
 			full = false
 		}
 		if !full {
-			var err error
 			if el, err = it.brief().render(); err != nil {
-				return docs, err
+				return parts, err
 			}
 		}
 		for i := range formats {
@@ -210,22 +238,17 @@ func (c *Catalog) render(f Feed, ix *index, items, gone []*item) ([formatCount][
 			}
 		}
 	}
-	d := c.document(f, ix)
-	for _, it := range gone {
-		d.tombstones = append(d.tombstones, it.tombs[formatAtom])
-		d.withdrawn = append(d.withdrawn, it.tombs[formatJSON])
+	return parts, nil
+}
+
+// write writes the document in a format, with its entries.
+func (d *document) write(format int, entries [][]byte) ([]byte, error) {
+	const head = 4 << 10 // what surrounds the entries
+	size := head
+	for _, entry := range entries {
+		size += len(entry) + 1
 	}
-	for i, format := range formats {
-		const head = 4 << 10 // what surrounds the entries
-		size := head
-		for _, part := range parts[i] {
-			size += len(part) + 1
-		}
-		b := bytes.NewBuffer(make([]byte, 0, size))
-		if err := format.write(b, d, parts[i]); err != nil {
-			return docs, fmt.Errorf("render feed %s as %s: %w", f.ID, format.label, err)
-		}
-		docs[i] = b.Bytes()
-	}
-	return docs, nil
+	b := bytes.NewBuffer(make([]byte, 0, size))
+	err := formats[format].write(b, d, entries)
+	return b.Bytes(), err
 }

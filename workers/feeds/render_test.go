@@ -44,7 +44,8 @@ func rendered(t testing.TB, c *Catalog, feed string, articles []*article.Article
 		bySeq[seq] = a
 		changes = append(changes, c.change(f, streams.Entry{Article: a, Key: streams.KeyOf(a.Site, a.ID), Seq: seq}))
 	}
-	h.apply(changes, c.Page(f)+reserve)
+	h.apply(changes)
+	h.trim(c.Page(f) + reserve)
 	h.Updated = h.accepted
 	var items []*item
 	for _, r := range h.page(c.Page(f)) {

@@ -112,7 +112,7 @@ func (f *Feeds) store(ctx context.Context, feed Feed, ix *index, show view, m *m
 		g.Go(func() error {
 			f.metrics.renders.WithLabelValues(formats[i].label).Inc()
 			f.metrics.bytes.WithLabelValues(formats[i].label).Observe(float64(len(docs[i])))
-			n, err := f.put(ctx, feed, i, docs[i], now, &m.objects[i])
+			n, err := f.put(ctx, feed.object(formats[i].name), formats[i].contentType, docs[i], now, &m.objects[i])
 			stored.Add(int64(n))
 			return err
 		})
@@ -148,12 +148,11 @@ func (f *Feeds) tell(ctx context.Context, feed Feed) error {
 	return nil
 }
 
-// put stores one format over what m says is there, or over anything of an earlier revision
+// put stores one document over what m says is there, or over anything of an earlier revision
 // that it finds instead.
-func (f *Feeds) put(ctx context.Context, feed Feed, format int, body []byte, now stamp, m *mark) (int, error) {
-	key := feed.object(formats[format].name)
+func (f *Feeds) put(ctx context.Context, key, contentType string, body []byte, now stamp, m *mark) (int, error) {
 	meta := objects.Meta{
-		ContentType: formats[format].contentType, CacheControl: cacheControl,
+		ContentType: contentType, CacheControl: cacheControl,
 		User: map[string]string{metaRevision: strconv.FormatUint(now.revision, 10), metaForm: now.form},
 	}
 	for range putAttempts {

@@ -199,6 +199,10 @@ func expire(a *article.Article) {
 	a.Withdrawal = &events.BulletinWithdrawal{Reason: "Hết thời hạn đăng tải", WithdrawnAt: at}
 }
 
+// maxPublished is how many times of publication are remembered: far more than an article has
+// between two looks at the archives that it is in.
+const maxPublished = 50
+
 // remember adds an article's selections to those that it ever had.
 func remember(ever article.Selections, a *article.Article) article.Selections {
 	with := func(list []string, more ...string) []string {
@@ -212,6 +216,10 @@ func remember(ever article.Selections, a *article.Article) article.Selections {
 	ever.Tags = with(ever.Tags, a.Tags...)
 	ever.Languages = with(ever.Languages, a.Language)
 	ever.Gallery = ever.Gallery || a.HasGallery()
+	if t := a.Published.UTC(); !slices.ContainsFunc(ever.Published, t.Equal) {
+		ever.Published = append(slices.Clone(ever.Published), t)
+		ever.Published = ever.Published[max(len(ever.Published)-maxPublished, 0):]
+	}
 	if ever.Urgency == 0 || a.Urgency < ever.Urgency {
 		ever.Urgency = a.Urgency
 	}

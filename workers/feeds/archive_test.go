@@ -1,0 +1,249 @@
+package feeds
+
+import (
+	"encoding/xml"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/internal/objects"
+	"github.com/loa-syndication/loa/internal/reconcile"
+)
+
+var archivedArticles = flag.Int("archived", 250, "how many articles the test of archives publishes")
+
+// history is what a reader has of a feed who has followed its archives.
+type history struct {
+	titles map[string]string // by id, of what is there
+	docs   []string          // that were read, the feed first
+	bodies string            // of all
+}
+
+// follow reads a feed and all of its archives, as RFC 5005 says: of two entries of one id the one
+// that was updated last counts, and a tombstone removes what is older than it.
+func (w *world) follow(feed string) history {
+	w.t.Helper()
+	type entry struct {
+		ID      string    `xml:"id"`
+		Title   string    `xml:"title"`
+		Updated time.Time `xml:"updated"`
+	}
+	type document struct {
+		Links []struct {
+			Rel  string `xml:"rel,attr"`
+			Href string `xml:"href,attr"`
+		} `xml:"http://www.w3.org/2005/Atom link"`
+		Archive *struct{}   `xml:"http://purl.org/syndication/history/1.0 archive"`
+		Entries []entry     `xml:"http://www.w3.org/2005/Atom entry"`
+		Gone    []tombstone `xml:"http://purl.org/atompub/tombstones/1.0 deleted-entry"`
+	}
+	h := history{titles: map[string]string{}}
+	latest, gone := map[string]time.Time{}, map[string]time.Time{}
+	base := w.catalog.settings.PublicURL + "/"
+	read, from, all := base+Feed{ID: feed}.object("feed.atom"), "", strings.Builder{}
+	for current := read; read != ""; {
+		o, err := w.objects.Get(w.t.Context(), strings.TrimPrefix(read, base), 64<<20)
+		if err != nil {
+			w.t.Fatalf("%s leads to %s: %v", from, read, err)
+		}
+		var d document
+		if err := xml.Unmarshal(o.Body, &d); err != nil {
+			w.t.Fatal(err)
+		}
+		h.docs = append(h.docs, strings.TrimPrefix(read, base))
+		all.Write(o.Body)
+		links := map[string]string{}
+		for _, l := range d.Links {
+			links[l.Rel] = l.Href
+		}
+		if links["self"] != read || (read == current) == (d.Archive != nil) || d.Archive != nil && links["current"] != current {
+			w.t.Errorf("%s is an archive: %t, and links to %v", read, d.Archive != nil, links)
+		}
+		if from != current && links["next-archive"] != from {
+			w.t.Errorf("%s says that %q follows it, which is %q", read, links["next-archive"], from)
+		}
+		for _, e := range d.Entries {
+			if t, ok := latest[e.ID]; !ok || e.Updated.After(t) {
+				latest[e.ID], h.titles[e.ID] = e.Updated, e.Title
+			}
+		}
+		for _, g := range d.Gone {
+			if g.When.After(gone[g.Ref]) {
+				gone[g.Ref] = g.When
+			}
+		}
+		from, read = read, links["prev-archive"]
+	}
+	for id, when := range gone {
+		if when.After(latest[id]) {
+			delete(h.titles, id)
+		}
+	}
+	h.bodies = all.String()
+	return h
+}
+
+// mustHave checks a reader's history against the articles, each in its last version.
+func (w *world) mustHave(feed string, articles []*article.Article) history {
+	w.t.Helper()
+	f, _ := w.catalog.Parse(feed)
+	h := w.follow(feed)
+	faults := 0
+	fault := func(format string, args ...any) {
+		if faults++; faults <= 10 {
+			w.t.Errorf(feed+": "+format, args...)
+		}
+	}
+	live := 0
+	for _, a := range articles {
+		title, has := h.titles[a.GUID]
+		switch shown := w.catalog.Matches(f, a); {
+		case shown != has:
+			fault("article %s of %s is to be there: %t; it is: %t", a.ID, a.Published, shown, has)
+		case shown && title != a.Title:
+			fault("article %s is %q, want %q", a.ID, title, a.Title)
+		case shown:
+			live++
+		case !a.Live() && strings.Contains(h.bodies, "dấu của "+a.ID+"."):
+			fault("the body of article %s, which was withdrawn, is still there", a.ID)
+		}
+	}
+	if live != len(h.titles) {
+		fault("%d articles are there, want %d", len(h.titles), live)
+	}
+	return h
+}
+
+// A story at random, with workers that die: whatever happens, a reader who follows the archives
+// has each live article once, in its last version, and nothing of any other.
+func TestArchivesHoldEveryLiveArticle(t *testing.T) {
+	t.Parallel()
+	n := *archivedArticles
+	rng := rand.New(rand.NewPCG(1, 5005))
+	w := newWorld(t, Settings{Shape: Shape{Page: 10}})
+	all := many(t, ward, n)
+	start := time.Date(2026, 1, 31, 16, 0, 0, 0, time.UTC) // the last hour of January there
+	for i, a := range all {
+		a.Published = start.Add(time.Duration(i) * 300 * 24 * time.Hour / time.Duration(n))
+		a.Updated, a.Accepted = a.Published, a.Published
+		a.Body = fmt.Sprintf("<p>%s dấu của %s.</p>", a.Summary, a.ID)
+		a.Ever.Published = []time.Time{a.Published}
+	}
+	now := start.Add(400 * 24 * time.Hour)
+	next := func(i int, change func(a *article.Article)) *article.Article {
+		a := *all[i]
+		now = now.Add(time.Second)
+		a.Number++
+		a.Updated, a.Accepted = now, now
+		change(&a)
+		if !slices.ContainsFunc(a.Ever.Published, a.Published.Equal) {
+			a.Ever.Published = append(slices.Clone(a.Ever.Published), a.Published)
+		}
+		all[i] = &a
+		return &a
+	}
+	category := all[0].Categories[0]
+	in := categoryFeed(ward, category.ID)
+	waiting := map[string][]reconcile.Flag{}
+	say := func(articles ...*article.Article) {
+		for _, flag := range w.put(articles...) {
+			for _, feed := range []string{ward, in} {
+				waiting[feed] = append(waiting[feed], flag)
+			}
+		}
+	}
+	// level brings the feeds level, by workers of which some die.
+	level := func() {
+		for feed, flags := range waiting {
+			for try := 0; ; try++ {
+				if try < 3 && rng.IntN(4) == 0 {
+					w.s3.fail(1+rng.IntN(8), rng.IntN(2) == 0)
+				}
+				err := w.Reconcile(t.Context(), feed, flags)
+				w.s3.fail(0, false)
+				if err == nil {
+					break
+				}
+				if try > 10 {
+					t.Fatal(err)
+				}
+				w.Feeds = w.another(w.catalog)
+			}
+			delete(waiting, feed)
+		}
+	}
+	for at := 0; at < n; {
+		until := min(at+1+rng.IntN(20+n/10), n)
+		say(all[at:until]...)
+		at = until
+		for range 1 + rng.IntN(4) {
+			i := rng.IntN(at)
+			switch kind := rng.IntN(6); {
+			case !all[i].Live():
+				say(next(i, func(a *article.Article) {
+					a.Status, a.Withdrawal, a.Body, a.Title = events.StatusLive, nil, "<p>Trở lại, dấu của "+a.ID+".</p>", a.Title+" (lại)"
+				}))
+			case kind == 0:
+				say(next(i, func(a *article.Article) { // dated back, or on
+					a.Title, a.Published = "Đổi ngày "+a.ID, a.Published.Add(time.Duration(rng.IntN(60*24)-40*24)*time.Hour)
+				}))
+			case kind == 1:
+				say(next(i, func(a *article.Article) {
+					if a.Categories == nil {
+						a.Categories = []events.Category{category}
+					} else {
+						a.Categories = nil
+					}
+				}))
+			case kind < 4:
+				say(next(i, func(a *article.Article) {
+					a.Status, a.Body, a.Summary = events.StatusWithdrawn, "", ""
+					a.Withdrawal = &events.BulletinWithdrawal{WithdrawnAt: now}
+				}))
+			default:
+				say(next(i, func(a *article.Article) { a.Title = fmt.Sprintf("Sửa %d của %s", a.Number, a.ID) }))
+			}
+		}
+		level()
+	}
+	h := w.mustHave(ward, all)
+	w.mustHave(in, all)
+	t.Logf("%d articles in %d archives", n, len(h.docs)-1)
+
+	// What is complete stays as it is.
+	before := map[string]objects.Info{}
+	for _, doc := range h.docs {
+		info, err := w.objects.Stat(t.Context(), doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before[doc] = info
+	}
+	var more []*article.Article
+	for i := range 12 {
+		a := *all[n-1]
+		a.ID = fmt.Sprintf("thêm-%d", i)
+		a.Number, a.Status, a.Withdrawal, a.Title = 1, events.StatusLive, nil, "Thêm"
+		a.GUID = article.NewGUID(a.Site, a.ID)
+		a.Published = now.Add(time.Duration(i) * time.Minute)
+		a.Ever.Published = []time.Time{a.Published}
+		more = append(more, &a)
+		w.level(ward, &a)
+	}
+	h = w.mustHave(ward, append(slices.Clone(all), more...))
+	changed := 0
+	for _, doc := range h.docs {
+		if info, err := w.objects.Stat(t.Context(), doc); err != nil || before[doc].ETag != "" && info.ETag != before[doc].ETag {
+			changed++
+		}
+	}
+	if changed > 2 { // the feed, and the last archive, which has one after it now
+		t.Errorf("%d of %d documents changed for new articles", changed, len(before))
+	}
+}
