@@ -135,8 +135,8 @@ func (f benchFlags) run(e *env, measure func(*bench) error) error {
 // In a short benchmark no more rounds begin after these times, so that one on a busy machine
 // ends in time too; one is always measured.
 const (
-	shortFirst = 9 * time.Second  // of what is measured first
-	shortLast  = 19 * time.Second // of what is measured last
+	shortFirst = 4 * time.Second  // of what is measured first
+	shortLast  = 10 * time.Second // of what is measured last
 )
 
 // more reports whether another round is to follow those that were measured, of at most so many.

@@ -404,6 +404,9 @@ func TestChangeIsToldUntilItIsHeard(t *testing.T) {
 }
 
 func TestThousandFlagsCostAHandfulOfRenderings(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a thousand articles")
+	}
 	w := newWorld(t, Settings{})
 	const n = 1000
 	all := many(t, ward, n)

@@ -73,6 +73,9 @@ func (b *bench) allAt(n int, version string) {
 }
 
 func TestShuffledVersionsEndAtTheNewest(t *testing.T) {
+	if testing.Short() {
+		t.Skip("publishes hundreds of versions")
+	}
 	t.Parallel()
 	b := start(t)
 	b.publishAll(articles(500, 3))

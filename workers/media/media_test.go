@@ -73,6 +73,9 @@ func wantPassing(t *testing.T, err error, says string) {
 }
 
 func TestPictureIsStoredWithItsRenditions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("renders a large picture")
+	}
 	t.Parallel()
 	b := newBench(t)
 	data := jpegFile(t, 1600, 1200, 1)
