@@ -13,7 +13,7 @@ import (
 const fillRetry = 10 * time.Second
 
 // fillFeeds flags the feeds that came into the configuration, or into Loa, after the articles that
-// they are to show: the router looks at new versions only. It is done once, at the start, since the sites do
+// they are to show, and those whose archives did: the router looks at new versions only. It is done once, at the start, since the sites do
 // not change while Loa runs; where no feed is empty it costs a look at the indexes.
 func (a *app) fillFeeds(ctx context.Context) error {
 	for {
@@ -36,7 +36,11 @@ func (a *app) fillFeedsOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(lacking) == 0 {
+	all, err := indexes.ArchivesLack(ctx)
+	if err != nil {
+		return err
+	}
+	if len(lacking) == 0 && !all {
 		return indexes.Filled(ctx)
 	}
 	wanted, seen := map[string]bool{}, map[string]bool{}
@@ -51,12 +55,16 @@ func (a *app) fillFeedsOnce(ctx context.Context) error {
 		}
 	}
 	src := reach.Sources{JS: a.backbone.js, Log: a.articles}
-	r, err := src.Resync(ctx, reach.ResyncOptions{NoPortals: true, Feeds: indexes, Sites: sites, Only: func(feed string) bool { return wanted[feed] }})
+	o := reach.ResyncOptions{NoPortals: true, Feeds: indexes, Sites: sites, Only: func(feed string) bool { return wanted[feed] }}
+	if all {
+		o.Sites, o.Only = nil, nil
+	}
+	r, err := src.Resync(ctx, o)
 	if err != nil {
 		return err
 	}
 	if raised := reach.Total(r.Feeds).Raised; raised > 0 {
-		a.log.Info().Int("feeds", len(lacking)).Int("flags", raised).Str("stream", streams.Flags).Msg("new feeds are being filled from the log")
+		a.log.Info().Int("feeds", len(r.Feeds)).Int("flags", raised).Str("stream", streams.Flags).Msg("new feeds are being filled from the log")
 	}
 	return indexes.Filled(ctx)
 }

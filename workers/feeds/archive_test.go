@@ -14,6 +14,7 @@ import (
 	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/objects"
 	"github.com/loa-syndication/loa/internal/reconcile"
+	"github.com/loa-syndication/loa/internal/streams"
 )
 
 var archivedArticles = flag.Int("archived", 250, "how many articles the test of archives publishes")
@@ -246,4 +247,87 @@ func TestArchivesHoldEveryLiveArticle(t *testing.T) {
 	if changed > 2 { // the feed, and the last archive, which has one after it now
 		t.Errorf("%d of %d documents changed for new articles", changed, len(before))
 	}
+}
+
+// behind gives the flags that a comparison of a feed with the log has raised.
+func (w *world) behind(feed string) (flags []reconcile.Flag) {
+	w.t.Helper()
+	ix := NewIndexes(w.js, w.catalog)
+	for e, err := range w.log.Walk(w.t.Context(), "*", 0) {
+		if err == nil {
+			err = ix.Compare(w.t.Context(), []streams.Entry{e}, func(id string, e streams.Entry, level bool) {
+				if id == feed && !level {
+					flags = append(flags, reconcile.Flag{Kind: FlagKind, Key: string(e.Key), Seq: e.Seq})
+				}
+			})
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return flags
+}
+
+// What an earlier version had dropped, or was lost with a bucket, a comparison finds and puts back;
+// what such archives showed, and has been withdrawn since, is in none.
+func TestArchivesAreFilledFromAnOlderLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Settings{Shape: Shape{Page: 5}})
+	all := many(t, ward, reserve+150)
+	for i, a := range all {
+		a.Published = a.Published.Add(time.Duration(i-len(all)) * 12 * time.Hour)
+		a.Body = fmt.Sprintf("<p>dấu của %s.</p>", a.ID)
+	}
+	w.level(ward, all...)
+	w.mustHave(ward, all)
+	if flags := w.behind(ward); len(flags) > 0 {
+		t.Errorf("%d articles are missed: %v", len(flags), flags)
+	}
+	if lacks, err := NewIndexes(w.js, w.catalog).ArchivesLack(t.Context()); err != nil || !lacks {
+		t.Errorf("archives lack nothing: %t, %v", lacks, err)
+	}
+
+	h, err := w.readIndex(t.Context(), ward)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Archived, h.Months, h.Archives = nil, nil, 0
+	if err := w.writeIndex(t.Context(), Feed{ID: ward}, h); err != nil {
+		t.Fatal(err)
+	}
+	bucket, err := w.js.Stream(t.Context(), "KV_"+streams.ArchivesBucket)
+	if err == nil {
+		err = bucket.Purge(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range []int{3, 40, 41, 160, 298} {
+		all[i] = withdrawn(all[i])
+		w.put(all[i])
+	}
+	w.Feeds = w.another(w.catalog)
+	if err := w.Reconcile(t.Context(), ward, w.behind(ward)); err != nil {
+		t.Fatal(err)
+	}
+	w.mustHave(ward, all)
+	for info, err := range w.objects.List(t.Context(), "feeds/"+ward+"/archive/") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := w.objects.Get(t.Context(), info.Key, 64<<20)
+		if err != nil || strings.Contains(string(o.Body), "dấu của "+all[40].ID+".") {
+			t.Errorf("%s shows what was withdrawn, error %v", info.Key, err)
+		}
+	}
+	if flags := w.behind(ward); len(flags) > 0 {
+		t.Errorf("%d articles are missed: %v", len(flags), flags)
+	}
+
+	// Archives follow the settings when they are compared.
+	w.Feeds = w.another(city(t, Settings{Shape: Shape{Page: 5}, PublicURL: "https://moi.example"}))
+	if err := w.Reconcile(t.Context(), ward, w.behind(ward)); err != nil {
+		t.Fatal(err)
+	}
+	w.mustHave(ward, all)
 }

@@ -53,8 +53,16 @@ func (ix *Indexes) Compare(ctx context.Context, entries []streams.Entry, each fu
 			for _, r := range h.Refs {
 				refs[r.Key] = r
 			}
+			archives := &archiving{f: &Feeds{js: ix.js, catalog: ix.catalog}, feed: feed, lists: map[string]*heldMonth{}, parts: map[string]*heldPart{}}
 			for _, e := range concerned[id] {
-				each(id, e, h.agrees(ix.catalog.change(feed, e), refs))
+				c := ix.catalog.change(feed, e)
+				level := h.agrees(c, refs)
+				if level && feed.archived() {
+					if level, err = archives.agree(ctx, h, c); err != nil {
+						return err
+					}
+				}
+				each(id, e, level)
 			}
 		}
 	}
@@ -68,6 +76,33 @@ func (ix *index) agrees(c change, refs map[streams.Key]ref) bool {
 		return !known
 	}
 	return known && have.Seq >= c.seq
+}
+
+// agree reports whether the archives follow the change; the others are only read.
+func (a *archiving) agree(ctx context.Context, ix *index, c change) (bool, error) {
+	page := a.f.catalog.Page(a.feed)
+	must := c.shown != nil &&
+		(!ix.above(c.shown.place) || ix.below(c.shown.place) || len(ix.Refs) > page && c.shown.compare(ix.Refs[page].place) >= 0)
+	if !must && (len(ix.Months) == 0 || c.shown != nil && len(c.times) == 1) {
+		return true, nil
+	}
+	found := false
+	for _, t := range c.times {
+		p, err := a.find(ctx, c.key, t)
+		if err != nil {
+			return false, err
+		}
+		if p == nil {
+			continue
+		}
+		seq, live, _ := p.has(c.key)
+		if live && (c.shown == nil || seq < c.seq || !p.shows(c.key, c.shown.Published)) || !live && c.shown != nil ||
+			p.Form != a.f.catalog.form(a.feed) {
+			return false, nil
+		}
+		found = found || live
+	}
+	return found || !must, nil
 }
 
 // read gives the indexes that there are, and an empty one for every other id.
@@ -98,6 +133,19 @@ func (ix *Indexes) read(ctx context.Context, ids []string) (map[string]*index, e
 // galleriesFilled is a key beside the indexes, and no feed's id. Where it is missing, the log may be
 // older than galleries are, and hold pictures that none of them was told of.
 const galleriesFilled = "filled.galleries"
+
+// archivesFilled is such a key, too: where it is missing, indexes may have dropped articles before
+// there were archives to put them into.
+const archivesFilled = "filled.archives"
+
+// ArchivesLack reports whether all feeds have to be compared for the sake of their archives.
+func (ix *Indexes) ArchivesLack(ctx context.Context) (bool, error) {
+	_, filled, err := streams.LatestValue(ctx, ix.js, streams.FeedsBucket, archivesFilled)
+	if err != nil {
+		return false, fmt.Errorf("look up whether archives were filled: %w", err)
+	}
+	return filled == 0, nil
+}
 
 // Lacking gives the feeds of sites and subtrees that have no entries although the log holds
 // articles for them: those of sites that came into the tree above articles which were there
@@ -154,11 +202,16 @@ func (ix *Indexes) Lacking(ctx context.Context) ([]Feed, error) {
 // Filled notes that what the feeds lacked has been flagged.
 func (ix *Indexes) Filled(ctx context.Context) error {
 	bucket, err := ix.js.KeyValue(ctx, streams.FeedsBucket)
-	if err == nil {
-		_, err = bucket.Create(ctx, galleriesFilled, nil)
+	for _, key := range []string{galleriesFilled, archivesFilled} {
+		if err == nil {
+			_, err = bucket.Create(ctx, key, nil)
+		}
+		if errors.Is(err, jetstream.ErrKeyExists) {
+			err = nil
+		}
 	}
-	if err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
-		return fmt.Errorf("note that galleries were filled: %w", err)
+	if err != nil {
+		return fmt.Errorf("note that feeds were filled: %w", err)
 	}
 	return nil
 }
