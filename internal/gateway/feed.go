@@ -33,6 +33,10 @@ const feedCaching = "public, max-age=60, stale-while-revalidate=300"
 
 func (g *Gateway) serveFeed(w http.ResponseWriter, r *http.Request) {
 	key := r.URL.Path[1:]
+	if prefersPage(r.Header["Accept"]) && feedPath.MatchString(r.URL.Path) {
+		g.serveFeedPage(w, r)
+		return
+	}
 	v, stale := g.feeds.hit(key)
 	if v == nil {
 		if !feedPath.MatchString(r.URL.Path) {

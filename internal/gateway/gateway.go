@@ -2,7 +2,8 @@
 //
 //	/feeds/<feed>/feed.rss|atom|json    feeds, from the object store through a small cache; other
 //	                                    spellings, such as /feeds/<feed>.rss, lead there. Who has a
-//	                                    former version is sent what is newer alone, if it asks to
+//	                                    former version is sent what is newer alone, if it asks to.
+//	                                    A browser gets a page, in Vietnamese or English
 //	/feeds/<feed>/archive/2026-11.atom  what a feed showed in former months
 //	/media/<sha256>/<file>              pictures, from the object store through a small cache, or
 //	                                    by redirection; 410 once they are erased
@@ -155,7 +156,9 @@ type Gateway struct {
 	renewals chan string    // keys of feeds that changed
 	encoding sync.WaitGroup // of variants that are being made
 	encoders chan struct{}  // has one for each that is at work
-	underWay atomic.Int64   // requests
+	// pagePolicy lets a feed's page have the pictures that Loa has stored, beside what [pagePolicy] does.
+	pagePolicy string
+	underWay   atomic.Int64 // requests
 }
 
 // New makes a gateway.
@@ -168,7 +171,8 @@ func New(o Options) (*Gateway, error) {
 		return nil, fmt.Errorf("register metrics of the gateway: %w", err)
 	}
 	g := &Gateway{o: o, metrics: m, scrape: scraper(o.Gatherer, o.Log),
-		renewals: make(chan string, renewalsQueue), encoders: make(chan struct{}, encodersAtOnce())}
+		renewals: make(chan string, renewalsQueue), encoders: make(chan struct{}, encodersAtOnce()),
+		pagePolicy: pagePolicy + "; img-src " + pictureSources(o.MediaURL, o.MediaRedirect)}
 	g.feeds = newCache(o.Objects, m.feeds, o.Log, cacheOptions{
 		what: "feeds", make: g.feedVersion, limit: cacheBytes, most: maxFeed, fresh: freshFor})
 	g.media = newCache(o.Objects, m.media, o.Log, cacheOptions{

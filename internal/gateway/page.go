@@ -15,12 +15,12 @@ import (
 var (
 	//go:embed page.html
 	pageHTML string
+	//go:embed feedpage.html
+	feedPageHTML string
 	//go:embed page.css
 	pageCSS string
 
-	pages = template.Must(template.New("").Funcs(template.FuncMap{
-		"style": func() template.CSS { return template.CSS(pageCSS) },
-	}).Parse(pageHTML))
+	pages = template.Must(template.New("").Funcs(pageFuncs).Parse(pageHTML + feedPageHTML))
 
 	// pagePolicy lets a page have the one style sheet above, and nothing else.
 	pagePolicy = func() string {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -28,6 +29,11 @@ type version struct {
 	stored string
 	// edition is set once a reader asked for deltas of the feed; see delta.go.
 	edition atomic.Pointer[edition]
+	// pages are made of a feed when they are first asked for; see feedpage.go.
+	pages struct {
+		sync.Mutex // held while one is made
+		made       [pageLanguages]atomic.Pointer[version]
+	}
 }
 
 // variant is a version in one content coding.
@@ -113,7 +119,13 @@ func (v *version) size() int64 {
 	if e := v.edition.Load(); e != nil {
 		n += len(e.parts)*partBytes + len(e.former)*formerBytes
 	}
-	return int64(n)
+	size := int64(n)
+	for i := range v.pages.made {
+		if page := v.pages.made[i].Load(); page != nil {
+			size += page.size()
+		}
+	}
+	return size
 }
 
 // partBytes and formerBytes are what an edition takes for an entry and for a former version.
