@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/outbound"
 	"github.com/loa-syndication/loa/internal/streams"
@@ -22,47 +21,6 @@ var articlePath = regexp.MustCompile(`^/articles/([A-Za-z0-9_-]{1,64})/([A-Za-z0
 
 // articleCaching: a withdrawal is to be seen soon.
 const articleCaching = "public, max-age=60"
-
-// publicArticle is an article as everybody may see it.
-type publicArticle struct {
-	GUID     string `json:"guid"`
-	Site     string `json:"site"`
-	SiteName string `json:"site_name,omitempty"`
-	ID       string `json:"id"`
-	article.Version
-	Status string `json:"status"`
-
-	URL         string              `json:"url"`
-	Title       string              `json:"title"`
-	Summary     string              `json:"summary,omitempty"`
-	Body        string              `json:"body,omitempty"`
-	Language    string              `json:"language"`
-	Authors     []events.Author     `json:"authors,omitempty"`
-	Categories  []events.Category   `json:"categories,omitempty"`
-	Tags        []string            `json:"tags,omitempty"`
-	Urgency     int                 `json:"urgency"`
-	Published   time.Time           `json:"published"`
-	Updated     time.Time           `json:"updated"`
-	ExpiresAt   *time.Time          `json:"expires_at,omitempty"`
-	Correction  string              `json:"correction,omitempty"`
-	Source      *events.Source      `json:"source,omitempty"`
-	Places      []events.Place      `json:"places,omitempty"`
-	Rights      *events.Rights      `json:"rights,omitempty"`
-	Images      []publicImage       `json:"images,omitempty"`
-	Attachments []events.Attachment `json:"attachments,omitempty"`
-
-	Withdrawal *events.BulletinWithdrawal `json:"withdrawal,omitempty"`
-}
-
-type publicImage struct {
-	Role string `json:"role"`
-	events.BulletinImage
-	Focal *events.Focal  `json:"focal,omitempty"`
-	Crops []article.Crop `json:"crops,omitempty"`
-	// Thumbhash and Colour are what a page may show until the picture is there.
-	Thumbhash []byte `json:"thumbhash,omitempty"`
-	Colour    string `json:"colour,omitempty"`
-}
 
 func (g *Gateway) serveArticle(w http.ResponseWriter, r *http.Request) {
 	match := articlePath.FindStringSubmatch(r.URL.Path)
@@ -86,7 +44,7 @@ func (g *Gateway) serveArticle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a := entry.Article
-	body, err := json.Marshal(g.public(a))
+	body, err := json.Marshal(a.WithMedia(g.o.MediaURL).Public(g.o.Sites.Name(a.Site)))
 	if err != nil {
 		g.fail(w, r, "article", fmt.Errorf("encode article %s: %w", key, err))
 		return
@@ -142,29 +100,4 @@ func send(w http.ResponseWriter, r *http.Request, status int, body []byte) {
 	if r.Method != http.MethodHead {
 		w.Write(body)
 	}
-}
-
-// public is the article without what is ours alone: digests, selections of the past, pictures
-// that did not arrive and from where they were to come.
-func (g *Gateway) public(a *article.Article) publicArticle {
-	a = a.WithMedia(g.o.MediaURL)
-	p := publicArticle{
-		GUID: a.GUID, Site: a.Site, ID: a.ID, Version: a.Version, Status: a.Status,
-		URL: a.URL, Title: a.Title, Summary: a.Summary, Body: a.Body, Language: a.Language,
-		Authors: a.Authors, Categories: a.Categories, Tags: a.Tags, Urgency: a.Urgency,
-		Published: a.Published, Updated: a.Updated, ExpiresAt: a.ExpiresAt, Correction: a.Correction,
-		Source: a.Source, Places: a.Places, Rights: a.Rights, Attachments: a.Offered(),
-		Withdrawal: a.Withdrawal,
-	}
-	if s, ok := g.o.Sites.Get(a.Site); ok {
-		p.SiteName = s.Name
-	}
-	for _, img := range a.Images {
-		if img.Stored() {
-			p.Images = append(p.Images, publicImage{Role: img.Role, BulletinImage: events.BulletinImage{
-				Rendition: img.Original, Alt: img.Alt, Caption: img.Caption, Credit: img.Credit, Renditions: img.Renditions,
-			}, Focal: img.Focal, Crops: img.Crops, Thumbhash: img.Thumbhash, Colour: img.Colour})
-		}
-	}
-	return p
 }

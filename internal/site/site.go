@@ -77,6 +77,9 @@ func (t *Tree) Get(id string) (Site, bool) {
 	return s, ok
 }
 
+// Name is what people call a site; empty for an unknown one.
+func (t *Tree) Name(id string) string { return t.sites[id].Name }
+
 // All gives the sites in the order of the configuration.
 func (t *Tree) All() []Site {
 	all := make([]Site, len(t.order))
