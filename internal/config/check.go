@@ -63,7 +63,9 @@ const (
 	maxRate                            Rate = 1000
 	minPortalTimeout, maxPortalTimeout      = time.Second, time.Minute
 	maxSecrets                              = 4
-	leastUrgent                             = 8 // IPTC
+	// minAPIRate is one request in a minute: with less nobody gets anywhere.
+	minAPIRate  Rate = 1.0 / 60
+	leastUrgent      = 8 // IPTC
 )
 
 // Check fills in what follows from other settings, and reports everything that is wrong with
@@ -147,6 +149,7 @@ func (k *check) run() {
 	k.limits()
 	k.media()
 	k.feeds()
+	k.api()
 	k.sites()
 	k.intake()
 	k.portals()
@@ -431,6 +434,13 @@ func (k *check) feeds() {
 	}
 }
 
+func (k *check) api() {
+	a := k.c.API
+	k.oneOf("api.public", a.Public, PublicNone, ContentSummary, ContentFull)
+	within(k, "api.rate", a.Rate, minAPIRate, maxRate)
+	within(k, "api.public_rate", a.PublicRate, minAPIRate, maxRate)
+}
+
 // idPattern is that of a site's id in events.
 var idPattern = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
@@ -632,7 +642,7 @@ func (k *check) oneOf(path, value string, known ...string) {
 }
 
 // within wants low <= value <= high.
-func within[T int | Size | Count | time.Duration](k *check, path string, value, low, high T) {
+func within[T int | Size | Count | Rate | time.Duration](k *check, path string, value, low, high T) {
 	if value < low || value > high {
 		k.fault(path, fmt.Sprintf("found %v, expected %v to %v", value, low, high))
 	}

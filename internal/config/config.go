@@ -71,6 +71,7 @@ type Config struct {
 	Media   Media         `yaml:"media"`
 	Feeds   Feeds         `yaml:"feeds"`
 	Intake  Intake        `yaml:"intake"`
+	API     API           `yaml:"api"`
 	Sites   []Site        `yaml:"sites"`
 	Portals []Portal      `yaml:"portals"`
 }
@@ -208,6 +209,20 @@ type CMS struct {
 	Rate    Rate     `yaml:"rate"`
 }
 
+// What strangers see of the API, beside [ContentFull] and [ContentSummary].
+const PublicNone = "none"
+
+// API says who may read the partner API, and how often.
+type API struct {
+	// Public is what is shown to who has no key: [PublicNone], [ContentSummary] or [ContentFull].
+	Public string `yaml:"public"`
+	// Rate is that of keys which have none of their own, PublicRate that of each stranger's address.
+	Rate       Rate `yaml:"rate"`
+	PublicRate Rate `yaml:"public_rate"`
+	// Proxies are the addresses from which X-Forwarded-For is believed.
+	Proxies []netip.Prefix `yaml:"proxies"`
+}
+
 // Site is a portal that publishes.
 type Site struct {
 	ID     string `yaml:"id"`
@@ -312,5 +327,6 @@ func Default() *Config {
 		Media:  Media{EraseAfter: 24 * time.Hour, PerHost: 6, Widths: []int{320, 640, 1280}, Formats: []string{FormatJPEG, FormatWebP}, VIPSThumbnail: "vipsthumbnail"},
 		Intake: Intake{Rate: 50},
 		Feeds:  Feeds{Page: 50, Content: ContentFull, TTL: 5 * time.Minute, WithdrawnFor: 30 * 24 * time.Hour, WithdrawnStubFor: 7 * 24 * time.Hour},
+		API:    API{Public: ContentSummary, Rate: 20, PublicRate: 5},
 	}
 }

@@ -424,7 +424,7 @@ func TestEverySettingOfTheExampleIsRight(t *testing.T) {
 	setting := regexp.MustCompile(`(?m)^( *)#(\S|  )`)
 	full := setting.ReplaceAllString(config.Example(), "$1$2")
 	// Where both the default and an example are there, the example stays.
-	full = regexp.MustCompile(`(?m)^ *(allow|hubs|portals|crops|cms): \[\].*\n`).ReplaceAllString(full, "")
+	full = regexp.MustCompile(`(?m)^ *(allow|hubs|portals|crops|cms|proxies): \[\].*\n`).ReplaceAllString(full, "")
 	path := write(t, "loa.yaml", full)
 	certificate, key := selfSigned(t)
 	for name, content := range map[string]string{"nats.creds": "x", "s3.secret": "x", "cms.password": "x", "anh-goc.secret": "x", "cms/an-hoa.secret": events.NewSecret(),
