@@ -116,9 +116,7 @@ type part struct {
 	// form.
 	Revision uint64 `json:"revision"`
 	Form     string `json:"form"`
-	// Updated is when the last version that changed it entered the log.
-	Updated time.Time `json:"updated"`
-	Refs    []ref     `json:"refs"` // in the order in which they are shown
+	Refs     []ref  `json:"refs"` // in the order in which they are shown
 	// Gone are the withdrawn articles, of which their tombstones remain until the part changes
 	// after their time.
 	Gone []grave `json:"gone,omitempty"`
@@ -160,9 +158,6 @@ func (p *part) set(c change) {
 	case c.gone != nil:
 		p.Gone = append(p.Gone, *c.gone)
 	}
-	if c.accepted.After(p.Updated) {
-		p.Updated = c.accepted
-	}
 }
 
 // unsealed is what has to go into archives before it falls off the page, the oldest first.
@@ -194,7 +189,11 @@ func archiveObject(name string) string { return "archive/" + name + ".atom" }
 
 // renderArchive renders a part, of whose months the feed has archives.
 func (c *Catalog) renderArchive(f Feed, label string, months []month, p *heldPart, show view) ([]byte, error) {
-	d := c.document(f, &index{Label: label, Updated: p.Updated, Revision: p.Revision})
+	var updated time.Time
+	for _, it := range slices.Concat(show.items, show.gone) {
+		updated = later(updated, it.updated)
+	}
+	d := c.document(f, &index{Label: label, Updated: updated, Revision: p.Revision})
 	d.archive, d.hubs = true, nil
 	d.address[formatAtom] = c.address(f, archiveObject(p.name()))
 	d.around = []atomLink{{Href: c.address(f, formats[formatAtom].name), Rel: "current", Type: atomType}}

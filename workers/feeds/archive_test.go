@@ -40,6 +40,7 @@ func (w *world) follow(feed string) history {
 			Rel  string `xml:"rel,attr"`
 			Href string `xml:"href,attr"`
 		} `xml:"http://www.w3.org/2005/Atom link"`
+		Updated time.Time   `xml:"http://www.w3.org/2005/Atom updated"`
 		Archive *struct{}   `xml:"http://purl.org/syndication/history/1.0 archive"`
 		Entries []entry     `xml:"http://www.w3.org/2005/Atom entry"`
 		Gone    []tombstone `xml:"http://purl.org/atompub/tombstones/1.0 deleted-entry"`
@@ -70,6 +71,9 @@ func (w *world) follow(feed string) history {
 			w.t.Errorf("%s says that %q follows it, which is %q", read, links["next-archive"], from)
 		}
 		for _, e := range d.Entries {
+			if e.Updated.After(d.Updated) && d.Archive != nil {
+				w.t.Errorf("%s is of %v, its entry %s of %v", read, d.Updated, e.ID, e.Updated)
+			}
 			if t, ok := latest[e.ID]; !ok || e.Updated.After(t) {
 				latest[e.ID], h.titles[e.ID] = e.Updated, e.Title
 			}

@@ -147,11 +147,11 @@ func (a *archiving) follow(ctx context.Context, l late) error {
 			}
 		case !here:
 			p.remove(l.key)
-			a.touch(p, l.accepted)
+			a.touch(p)
 		case seq < l.seq || !live:
 			a.set(p, l.change)
 		case p.Form != a.f.catalog.form(a.feed): // in which it was rendered
-			a.touch(p, time.Time{})
+			a.touch(p)
 		}
 	}
 	if l.stays && there == nil {
@@ -178,13 +178,12 @@ func (a *archiving) seal(ctx context.Context, r ref) error {
 
 func (a *archiving) set(p *heldPart, c change) {
 	p.set(c)
-	a.touch(p, c.accepted)
+	a.touch(p)
 }
 
 // touch notes that the part changes: what is over in it goes, too.
-func (a *archiving) touch(p *heldPart, accepted time.Time) {
+func (a *archiving) touch(p *heldPart) {
 	p.dirty = true
-	p.Updated = later(p.Updated, accepted)
 	p.Gone = slices.DeleteFunc(p.Gone, func(g grave) bool { return !g.At.Add(a.f.catalog.settings.WithdrawnFor).After(a.now) })
 }
 
@@ -267,7 +266,7 @@ func (a *archiving) relink(ctx context.Context, before []month) error {
 	again := func(name string, part int) error {
 		p, err := a.part(ctx, name, part)
 		if err == nil && !p.dirty {
-			a.touch(p, time.Time{})
+			a.touch(p)
 		}
 		return err
 	}
