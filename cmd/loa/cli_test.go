@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -119,6 +121,7 @@ func TestCommands(t *testing.T) {
 	c.publishJSON()
 	c.commandsOfPortals(s, p, late)
 	c.commandsOfDeadLetters()
+	c.commandsOfImports()
 	c.commandsOfKeys()
 
 	status, _, faults := c.command("serve", "--config", c.config)
@@ -131,6 +134,42 @@ func TestCommands(t *testing.T) {
 	}
 	c.loa.terminate(t, grace)
 	c.runLines(line{"portals ls --data {data}", 1, []string{"is Loa running?"}})
+}
+
+// commandsOfImports imports a folder and a feed, again and again.
+func (c *city) commandsOfImports() {
+	c.t.Helper()
+	c.write("cu.html", `<html><head><meta property="article:published_time" content="05/11/2026 | 09:30"></head><body><h1>Thông báo cũ</h1><p>Nội dung.</p></body></html>`)
+	folder := filepath.Join(c.dir, "luu")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		c.t.Fatal(err)
+	}
+	for _, name := range []string{"cu.html", "tin.md"} {
+		if err := os.Rename(filepath.Join(c.dir, name), filepath.Join(folder, name)); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	portal := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `<rss version="2.0"><channel><title>x</title><item><title>Tin cũ</title><link>/tin/7</link><guid>tin-7</guid><pubDate>Thứ ba, 03/11/2026 08:11</pubDate></item>
+<item><title>Không ngày</title><link>/tin/8</link><guid>tin-8</guid><pubDate>hôm qua</pubDate></item></channel></rss>`)
+	}))
+	c.t.Cleanup(portal.Close)
+	into := " --data {data} --site phuong-cau-go "
+	feed := "import feed " + portal.URL + into
+	c.runLines(
+		line{"import folder " + folder + into + "--url https://caugo.anhoa.example/ --dry-run", 3, nil},
+		line{"import folder " + folder + into + "--url https://caugo.anhoa.example/ --json", 3, nil},
+		line{feed, 3, []string{"2 items"}},
+		line{"import feed ftp://caugo.example" + into, 1, []string{"http or https required"}},
+		line{"import wordpress " + portal.URL + into, 1, []string{"find the REST API of WordPress"}},
+		line{"import feed " + portal.URL + " --data {data} --site khong-co", 1, []string{`"khong-co" is not one of the sites`}},
+		line{"import feed " + portal.URL + into + "--every 1s", 1, []string{"at least 1m"}},
+	)
+	status, out, _ := c.command(strings.Fields(strings.ReplaceAll(feed, "{data}", c.data))...)
+	if status != 3 || !strings.Contains(out, "1 unchanged, 1 set aside") || !strings.Contains(out, "/tin/8: time \"hôm qua\"") {
+		c.t.Errorf("the feed imported again: status %d\n%s", status, out)
+	}
+	c.runLines(line{"article show --data {data} phuong-cau-go/cu", 0, []string{"Thông báo cũ", "05/11/2026 09:30"}})
 }
 
 // publishJSON publishes events as files, right and wrong.

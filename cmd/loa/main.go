@@ -22,7 +22,12 @@ type commands struct {
 	Demo     demoCmd     `cmd:"" help:"See it work: a sample city publishes, and you look at what comes out."`
 	Publish  publishCmd  `cmd:"" help:"Publish an article: an event as JSON, or Markdown or HTML with front matter."`
 	Withdraw withdrawCmd `cmd:"" help:"Withdraw an article."`
-	Article  struct {
+	Import   struct {
+		Feed      importFeedCmd      `cmd:"" help:"From an RSS, Atom or JSON feed, once or again and again."`
+		WordPress importWordPressCmd `cmd:"" name:"wordpress" help:"From a WordPress site."`
+		Folder    importFolderCmd    `cmd:"" help:"From a folder of Markdown and HTML files."`
+	} `cmd:"" help:"Bring articles in from where they are."`
+	Article struct {
 		Show articleShowCmd `cmd:"" help:"Show an article as the log has it."`
 	} `cmd:"" help:"Look at articles."`
 	Media struct {
@@ -52,10 +57,6 @@ type commands struct {
 		Show   keysShowCmd   `cmd:"" help:"Show one key, but not its secret, which nobody knows."`
 		Revoke keysRevokeCmd `cmd:"" help:"End a key, at once and for good."`
 	} `cmd:"" help:"The keys of partners who read the API, and of CMSs that publish over HTTP."`
-	Hub struct {
-		Ls   hubLsCmd   `cmd:"" help:"List the subscriptions, with their state and their lease."`
-		Drop hubDropCmd `cmd:"" help:"End subscriptions, and tell their callbacks."`
-	} `cmd:"" help:"The subscribers of Loa's own WebSub hub."`
 	Deliveries struct {
 		Tail deliveriesTailCmd `cmd:"" help:"Show the latest deliveries, and follow those to come."`
 	} `cmd:"" help:"What came of each attempt to deliver."`

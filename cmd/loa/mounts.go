@@ -29,15 +29,7 @@ func (a *app) mounts(ctx context.Context) ([]gateway.Mount, error) {
 		return nil, err
 	}
 	a.workers = append(a.workers, worker{"api", partners.Run})
-	mounts := append(partners.Mounts(), gateway.Mount{Prefix: inbox.Path, Route: "events", Handler: events})
-	if a.subscriptions != nil {
-		subscribers, err := a.newHubEndpoint()
-		if err != nil {
-			return nil, err
-		}
-		mounts = append(mounts, gateway.Mount{Prefix: "/hub", Route: "hub", Handler: subscribers})
-	}
-	return mounts, nil
+	return append(partners.Mounts(), gateway.Mount{Prefix: inbox.Path, Route: "events", Handler: events}), nil
 }
 
 // newAPI makes the partner API.

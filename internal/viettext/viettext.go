@@ -80,7 +80,7 @@ func Detect(text string, hint Encoding) Encoding {
 			continue
 		}
 		seen[word] = true
-		if isSyllable(word) {
+		if standsAs(word) {
 			now++
 		}
 		for _, e := range []Encoding{TCVN3, VNI, VPS} {
@@ -115,6 +115,41 @@ func Detect(text string, hint Encoding) Encoding {
 		return Unsure
 	}
 	return Unicode
+}
+
+// standsAs reports whether a word is a syllable as it stands. A capital letter in its middle is none that a
+// person wrote: "ViÖt".
+func standsAs(word string) bool {
+	small := false
+	for _, r := range word {
+		if small && unicode.IsUpper(r) {
+			return false
+		}
+		small = small || unicode.IsLower(r)
+	}
+	return isSyllable(word)
+}
+
+// Mend converts a piece of a text that is in the encoding, such as its title or one paragraph, if that
+// makes it more Vietnamese than it is: other pieces may be in Unicode. When neither is, inDoubt decides.
+func (e Encoding) Mend(s string, inDoubt bool) string {
+	converted := e.Convert(s)
+	if converted == s || e == Mojibake {
+		return converted
+	}
+	before, after := 0, 0
+	for word := range words(s) {
+		if standsAs(word) {
+			before++
+		}
+		if isSyllable(strings.TrimFunc(e.Convert(word), isPunctuation)) {
+			after++
+		}
+	}
+	if after > before || after == before && inDoubt {
+		return converted
+	}
+	return s
 }
 
 // words gives the words of a text that have accents, or what may be some in another encoding.

@@ -71,6 +71,18 @@ func TestWhatIsHalfOneThingIsNotGuessedAt(t *testing.T) {
 	}
 }
 
+func TestPiecesInUnicodeAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	for piece, want := range map[string]string{"Thông báo": "Thông báo", "Bé Y tÕ": "Bộ Y tế", "Nguyễn Thị Lan": "Nguyễn Thị Lan", "Hµ Néi": "Hà Nội", "Lan": "Lan"} {
+		if got := viettext.TCVN3.Mend(piece, false); got != want {
+			t.Errorf("%s became %s, want %s", piece, got, want)
+		}
+	}
+	if got := viettext.TCVN3.Mend("Bé", true); got != "Bộ" {
+		t.Errorf("in doubt: %s", got)
+	}
+}
+
 func TestFontsTellTheEncoding(t *testing.T) {
 	t.Parallel()
 	for font, want := range map[string]viettext.Encoding{".VnTime": viettext.TCVN3, "Arial, '.VnArialH'": viettext.TCVN3, "VNI-Times": viettext.VNI, "VPS Times": viettext.VPS, "Verdana": ""} {

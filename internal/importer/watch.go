@@ -1,0 +1,246 @@
+package importer
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/loa-syndication/loa/events"
+)
+
+const (
+	// MinEvery is how often a feed may be polled at most, where it does not ask to be left alone longer.
+	MinEvery = time.Minute
+	// maxEvery bounds what a feed may ask for, and the pause between polls that fail.
+	maxEvery   = 24 * time.Hour
+	maxFailing = 6 * time.Hour
+	// maxState bounds the file of what is known of a feed, in bytes: a hundred thousand items.
+	maxState = 16 << 20
+	// Of the items that a feed had, so many may vanish at once to be taken for withdrawals: this number, or
+	// one in so many. More is a feed that is broken.
+	fewMissing, shareMissing = 3, 5
+)
+
+// Watch polls a feed.
+type Watch struct {
+	Feed     *Feed
+	Importer *Importer
+	Every    time.Duration
+	// State is the file that holds, from one poll to the next, the feed's validators and which items it
+	// had; "" keeps nothing.
+	State string
+	// WithdrawMissing withdraws articles whose items vanish, although newer and older ones are there. Without it only
+	// tombstones do.
+	WithdrawMissing bool
+	// DryRun writes no state.
+	DryRun bool
+	// OnPoll is told what came of each poll, and when the next one is; OnWarning of what somebody should look at.
+	OnPoll    func(unchanged bool, next time.Duration, err error)
+	OnWarning func(text string)
+
+	failures int
+}
+
+// state is what is known of a feed from its last poll.
+type state struct {
+	Feed         string `json:"feed"`
+	Site         string `json:"site"`
+	ETag         string `json:"etag,omitempty"`
+	LastModified string `json:"last_modified,omitempty"`
+	// Whole says that everything older was imported once, so that new items alone are looked for.
+	Whole bool `json:"whole"`
+	// Present are the items that the feed had, with their times of publication.
+	Present map[string]time.Time `json:"present"`
+}
+
+// Run polls until ctx ends, or the feed is gone for good.
+func (w *Watch) Run(ctx context.Context) error {
+	for {
+		unchanged, err := w.Poll(ctx, false)
+		if ctx.Err() != nil {
+			return nil
+		}
+		var status *StatusError
+		if errors.As(err, &status) && status.Status == http.StatusGone {
+			return fmt.Errorf("the feed is gone for good: %w", err)
+		}
+		next := w.pause(err)
+		if w.OnPoll != nil {
+			w.OnPoll(unchanged, next, err)
+		}
+		if sleep(ctx, next) != nil {
+			return nil
+		}
+	}
+}
+
+// Poll looks at the feed once. With all, everything is looked at, whatever is known of it.
+func (w *Watch) Poll(ctx context.Context, all bool) (unchanged bool, err error) {
+	s, err := w.load()
+	if err != nil {
+		return false, err
+	}
+	w.Feed.conditions, w.Feed.Until = nil, nil
+	if s.Whole && !all {
+		w.Feed.conditions = http.Header{}
+		if s.ETag != "" {
+			w.Feed.conditions.Set("If-None-Match", s.ETag)
+		}
+		if s.LastModified != "" {
+			w.Feed.conditions.Set("If-Modified-Since", s.LastModified)
+		}
+		before := w.Importer.met()
+		w.Feed.Until = func() bool { return w.Importer.met() > before }
+	}
+	if err := w.Importer.Run(ctx, w.Feed.Items(ctx)); err != nil {
+		return false, err
+	}
+	if w.Feed.unchanged {
+		return true, nil
+	}
+	next := state{Feed: w.Feed.URL, Site: w.Feed.Site, ETag: w.Feed.header.Get("Etag"), LastModified: w.Feed.header.Get("Last-Modified"), Whole: true, Present: w.Feed.present}
+	if w.WithdrawMissing {
+		if err := w.withdrawMissing(ctx, s, next.Present); err != nil {
+			return false, err
+		}
+	}
+	return false, w.save(next)
+}
+
+// met is how many items were found that were there before.
+func (im *Importer) met() int {
+	return im.counts[Unchanged] + im.counts[Updated] + im.counts[Kept]
+}
+
+// withdrawMissing withdraws what the feed had and has no more, although it would still be in it: because
+// there is something older, or because the feed is complete. What is kept for the next look is added to present.
+func (w *Watch) withdrawMissing(ctx context.Context, last state, present map[string]time.Time) error {
+	var oldest time.Time
+	for _, published := range present {
+		if oldest.IsZero() || published.Before(oldest) {
+			oldest = published
+		}
+	}
+	var missing []string
+	for id, published := range last.Present {
+		if _, there := present[id]; !there && (w.Feed.complete || !published.IsZero() && published.After(oldest)) {
+			missing = append(missing, id)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	if len(present) == 0 || len(missing) > max(fewMissing, len(last.Present)/shareMissing) {
+		if w.OnWarning != nil {
+			w.OnWarning(fmt.Sprintf("%d of %d items vanished from %s at once: that is taken for a fault of the feed, and nothing is withdrawn", len(missing), len(last.Present), w.Feed.URL))
+		}
+		for _, id := range missing {
+			present[id] = last.Present[id]
+		}
+		return nil
+	}
+	for _, id := range missing {
+		item := Item{Article: events.Article{Site: w.Feed.Site, ID: id}, Where: id, Gone: &Gone{}}
+		if err := w.Importer.Import(ctx, item); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pause is how long the feed is left alone: as long as it asks for, and longer each time that it fails.
+func (w *Watch) pause(err error) time.Duration {
+	if err == nil {
+		w.failures = 0
+		asked := max(w.Feed.ttl, freshness(w.Feed.header, time.Now()))
+		return jitter(max(w.Every, min(asked, maxEvery)))
+	}
+	w.failures = min(w.failures+1, 20)
+	wait := max(w.Every, min(w.Every<<w.failures, maxFailing))
+	var status *StatusError
+	if errors.As(err, &status) {
+		wait = max(wait, min(status.RetryAfter, maxEvery))
+	}
+	return jitter(wait)
+}
+
+// jitter makes a pause up to a tenth longer, so that those who began together do not stay together.
+func jitter(d time.Duration) time.Duration { return d + rand.N(d/10+1) }
+
+// freshness is how long an answer is fresh (RFC 9111 §4.2.1).
+func freshness(h http.Header, now time.Time) time.Duration {
+	if h == nil {
+		return 0
+	}
+	for directive := range strings.SplitSeq(strings.Join(h.Values("Cache-Control"), ","), ",") {
+		name, value, _ := strings.Cut(strings.ToLower(strings.TrimSpace(directive)), "=")
+		switch name {
+		case "no-cache", "no-store":
+			return 0
+		case "max-age":
+			seconds, err := strconv.ParseUint(strings.Trim(value, `"`), 10, 31)
+			if err != nil {
+				return 0
+			}
+			return time.Duration(seconds) * time.Second
+		}
+	}
+	if t, err := http.ParseTime(h.Get("Expires")); err == nil && t.After(now) {
+		return t.Sub(now)
+	}
+	return 0
+}
+
+func (w *Watch) load() (state, error) {
+	if w.State == "" {
+		return state{}, nil
+	}
+	data, err := os.ReadFile(w.State)
+	if errors.Is(err, os.ErrNotExist) {
+		return state{}, nil
+	}
+	var s state
+	if err == nil && len(data) > maxState {
+		err = fmt.Errorf("expected at most %d bytes", maxState)
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &s)
+	}
+	if err != nil {
+		return state{}, fmt.Errorf("read what is known of the feed from %s: %w; without the file it is read anew", w.State, err)
+	}
+	if s.Feed != w.Feed.URL || s.Site != w.Feed.Site {
+		return state{}, fmt.Errorf("%s is about the feed %s of the site %s: name another file with --state", w.State, cmp.Or(s.Feed, "?"), cmp.Or(s.Site, "?"))
+	}
+	return s, nil
+}
+
+// save replaces the file as a whole: a kill leaves the one or the other.
+func (w *Watch) save(s state) error {
+	if w.State == "" || w.DryRun {
+		return nil
+	}
+	data, err := json.Marshal(s)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(w.State), 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(w.State+".new", data, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(w.State+".new", w.State)
+	}
+	if err != nil {
+		return fmt.Errorf("keep what is known of the feed: %w", err)
+	}
+	return nil
+}
