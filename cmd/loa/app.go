@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -27,9 +26,10 @@ import (
 	"github.com/loa-syndication/loa/internal/reconcile"
 	"github.com/loa-syndication/loa/internal/site"
 	"github.com/loa-syndication/loa/internal/streams"
+	"github.com/loa-syndication/loa/internal/websub"
+	"github.com/loa-syndication/loa/workers/announcements"
 	"github.com/loa-syndication/loa/workers/bulletins"
 	"github.com/loa-syndication/loa/workers/feeds"
-	"github.com/loa-syndication/loa/workers/hub"
 	"github.com/loa-syndication/loa/workers/intake"
 	"github.com/loa-syndication/loa/workers/media"
 	"github.com/loa-syndication/loa/workers/media/picture"
@@ -50,7 +50,9 @@ type app struct {
 	receipts *portal.Receipts
 	catalog  *feeds.Catalog
 	feeds    *feeds.Feeds
-	hub      *hub.Hub // nil where no hubs are configured
+	// announcer is nil where no hubs elsewhere are configured, subscriptions where Loa's own is off.
+	announcer     *announcements.Announcer
+	subscriptions *websub.Registry
 
 	// workers run until their context ends, and finish what they have begun.
 	workers  []worker
@@ -107,14 +109,10 @@ func newApp(ctx context.Context, cfg *config.Config, log zerolog.Logger) (_ *app
 	if a.catalog, err = feedCatalog(a.sites, cfg); err != nil {
 		return nil, err
 	}
-	feedOptions := feeds.Options{JS: js, Objects: a.backbone.store, Catalog: a.catalog, Log: log, Metrics: a.registry}
-	if len(cfg.Feeds.Hubs) > 0 {
-		if a.hub, err = a.newHub(ctx); err != nil {
-			return nil, err
-		}
-		feedOptions.Level = a.hub.Changed
+	if err = a.openHubs(ctx, sealing); err != nil {
+		return nil, err
 	}
-	if a.feeds, err = feeds.New(ctx, feedOptions); err != nil {
+	if a.feeds, err = feeds.New(ctx, feeds.Options{JS: js, Objects: a.backbone.store, Catalog: a.catalog, Level: a.feedChanged, Log: log, Metrics: a.registry}); err != nil {
 		return nil, err
 	}
 	if cfg.NATS.URL == "" {
@@ -127,6 +125,7 @@ func newApp(ctx context.Context, cfg *config.Config, log zerolog.Logger) (_ *app
 		{config.RoleIntake, a.prepareIntake},
 		{config.RoleFeeds, a.prepareFeeds},
 		{config.RoleBulletins, a.prepareBulletins},
+		{config.RoleHub, a.prepareHub},
 		{config.RoleGateway, a.prepareGateway},
 	} {
 		if a.runs(prepare.role) {
@@ -306,24 +305,7 @@ func (a *app) prepareFeeds(ctx context.Context) error {
 		return err
 	}
 	a.workers = append(a.workers, worker{"feeds", e.Run}, worker{"filling of new feeds", a.fillFeeds}, worker{"times of withdrawn articles", a.feeds.Times})
-	if a.hub == nil {
-		return nil
-	}
-	announcer, err := reconcile.New(ctx, a.backbone.js, reconcile.Options{Kind: hub.Kind, Reconciler: a.hub, Limits: a.hub.Limits,
-		Grace: a.drain(), Instance: a.instance(), Log: a.log, Metrics: a.registry})
-	if err != nil {
-		return err
-	}
-	a.workers = append(a.workers, worker{"hub", announcer.Run})
 	return nil
-}
-
-// newHub makes the worker that tells hubs of feeds. The hubs are the operator's choice, so they
-// may have any address.
-func (a *app) newHub(ctx context.Context) (*hub.Hub, error) {
-	anywhere := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
-	return hub.New(ctx, hub.Options{JS: a.backbone.js, Objects: a.backbone.store, Hubs: a.cfg.Feeds.Hubs, PublicURL: a.cfg.PublicURL,
-		Client: outbound.New(outbound.Options{Allow: anywhere}), Log: a.log})
 }
 
 const (
@@ -384,7 +366,7 @@ func (a *app) prepareGateway(ctx context.Context) error {
 		return err
 	}
 	a.gateway, err = gateway.New(gateway.Options{Objects: a.backbone.store, Articles: a.articles, Sites: a.sites, Feeds: a.feedList,
-		PublicURL: a.cfg.PublicURL, MediaURL: a.cfg.MediaURL, MediaRedirect: a.cfg.Media.Redirect, Erased: uses.Gone, Hubs: a.cfg.Feeds.Hubs, Ready: a.ready, Mounts: mounts,
+		PublicURL: a.cfg.PublicURL, MediaURL: a.cfg.MediaURL, MediaRedirect: a.cfg.Media.Redirect, Erased: uses.Gone, Hubs: hubs(a.cfg), Ready: a.ready, Mounts: mounts,
 		Gatherer: a.registry, Registerer: a.registry, Grace: a.drain(), Log: a.log})
 	if err != nil {
 		return err

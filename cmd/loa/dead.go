@@ -129,7 +129,7 @@ func (c *deadDropCmd) Run(e *env) error {
 
 // deadFilter says which dead letters are meant by what they are about.
 type deadFilter struct {
-	Stage  string `help:"Only those of one stage: intake, pictures, warning, portal, feed, hub." placeholder:"STAGE"`
+	Stage  string `help:"Only those of one stage: intake, pictures, warning, portal, feed, hub, subscriber." placeholder:"STAGE"`
 	Site   string `help:"Only those about articles of one site." placeholder:"SITE"`
 	Portal string `help:"Only those of one portal." placeholder:"NAME"`
 	Reason string `help:"Only those in whose reason this is found, in capitals or not." placeholder:"TEXT"`

@@ -57,6 +57,10 @@ type commands struct {
 		Show   keysShowCmd   `cmd:"" help:"Show one key, but not its secret, which nobody knows."`
 		Revoke keysRevokeCmd `cmd:"" help:"End a key, at once and for good."`
 	} `cmd:"" help:"The keys of partners who read the API, and of CMSs that publish over HTTP."`
+	Hub struct {
+		Ls   hubLsCmd   `cmd:"" help:"List the subscriptions, with their state and their lease."`
+		Drop hubDropCmd `cmd:"" help:"End subscriptions, and tell their callbacks."`
+	} `cmd:"" help:"The subscribers of Loa's own WebSub hub."`
 	Deliveries struct {
 		Tail deliveriesTailCmd `cmd:"" help:"Show the latest deliveries, and follow those to come."`
 	} `cmd:"" help:"What came of each attempt to deliver."`

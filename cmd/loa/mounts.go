@@ -29,7 +29,15 @@ func (a *app) mounts(ctx context.Context) ([]gateway.Mount, error) {
 		return nil, err
 	}
 	a.workers = append(a.workers, worker{"api", partners.Run})
-	return append(partners.Mounts(), gateway.Mount{Prefix: inbox.Path, Route: "events", Handler: events}), nil
+	mounts := append(partners.Mounts(), gateway.Mount{Prefix: inbox.Path, Route: "events", Handler: events})
+	if a.subscriptions != nil {
+		subscribers, err := a.newHubEndpoint()
+		if err != nil {
+			return nil, err
+		}
+		mounts = append(mounts, gateway.Mount{Prefix: "/hub", Route: "hub", Handler: subscribers})
+	}
+	return mounts, nil
 }
 
 // newAPI makes the partner API.

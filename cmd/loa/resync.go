@@ -117,6 +117,6 @@ func (c *resyncCmd) print(e *env, r reach.ResyncResult, took time.Duration) {
 // feedCatalog is that of the feeds that a configuration makes.
 func feedCatalog(tree *site.Tree, cfg *config.Config) (*feeds.Catalog, error) {
 	return feeds.NewCatalog(tree, feeds.Settings{PublicURL: cfg.PublicURL, MediaURL: cfg.MediaURL,
-		Shape: feeds.Shape{Page: cfg.Feeds.Page, Content: feeds.Content(cfg.Feeds.Content)}, Hubs: cfg.Feeds.Hubs, TTL: cfg.Feeds.TTL,
+		Shape: feeds.Shape{Page: cfg.Feeds.Page, Content: feeds.Content(cfg.Feeds.Content)}, Hubs: hubs(cfg), TTL: cfg.Feeds.TTL,
 		StubFor: cfg.Feeds.WithdrawnStubFor, WithdrawnFor: cfg.Feeds.WithdrawnFor})
 }

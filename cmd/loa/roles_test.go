@@ -34,7 +34,7 @@ func TestRolesInProcessesOfTheirOwn(t *testing.T) {
 		return c.loa
 	}
 	// In the order of the way back: what comes first waits for those behind it.
-	processes := []*process{start("intake"), start("feeds,bulletins"), start("gateway")}
+	processes := []*process{start("intake"), start("feeds,bulletins,hub"), start("gateway")}
 
 	url := server.ClientURL()
 	s := c.sessionWith(client{NATS: &url, NATSUser: &login.Name, NATSPasswordFile: &password})

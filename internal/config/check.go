@@ -58,6 +58,13 @@ const (
 	minEvents          Size = 16 << 20 // two of the largest events
 	// maxSite and maxPortal are lengths of ids, in characters, as events and flags allow them.
 	maxSite, maxPortal = 40, 64
+	// A lease of the hub: a minute is for those who try it out, and after a year nobody knows any
+	// more who it was.
+	minLease, maxLease = time.Minute, 366 * 24 * time.Hour
+	// maxCallbacks is how many a worker keeps apart that fail at one host, and maxSubscriptions take
+	// some 500 MiB of memory, at half a KiB each.
+	maxCallbacks           = 1000
+	maxSubscriptions Count = 1_000_000
 	// A portal's limits.
 	maxInFlight                             = 64
 	maxRate                            Rate = 1000
@@ -149,6 +156,7 @@ func (k *check) run() {
 	k.limits()
 	k.media()
 	k.feeds()
+	k.hub()
 	k.api()
 	k.sites()
 	k.intake()
@@ -431,6 +439,30 @@ func (k *check) feeds() {
 	within(k, "feeds.withdrawn_stub_for", f.WithdrawnStubFor, minWithdrawn, maxWithdrawn)
 	for i, hub := range f.Hubs {
 		k.address(fmt.Sprintf("feeds.hubs[%d]", i), hub, "a hub's address")
+	}
+}
+
+func (k *check) hub() {
+	h := k.c.Hub
+	within(k, "hub.lease_min", h.LeaseMin, minLease, maxLease)
+	within(k, "hub.lease_max", h.LeaseMax, minLease, maxLease)
+	if h.LeaseMin > h.LeaseMax {
+		k.found("hub.lease_min", h.LeaseMin.String(), "at most lease_max, "+h.LeaseMax.String())
+	} else {
+		within(k, "hub.lease", h.Lease, h.LeaseMin, h.LeaseMax)
+	}
+	within(k, "hub.subscriptions", h.Subscriptions, 1, maxSubscriptions)
+	within(k, "hub.per_host", h.PerHost, 1, maxCallbacks)
+	within(k, "hub.per_address", h.PerAddress, 1, maxSubscriptions)
+	within(k, "hub.in_flight", h.InFlight, 1, maxInFlight)
+	if h.Rate <= 0 || h.Rate > maxRate {
+		k.fault("hub.rate", fmt.Sprintf("found %v/s, expected more than 0 and at most %v/s", float64(h.Rate), float64(maxRate)))
+	}
+	within(k, "hub.timeout", h.Timeout, minPortalTimeout, maxPortalTimeout)
+	for i, host := range h.SHA1For {
+		if u, err := url.Parse("http://" + host + "/"); err != nil || host == "" || u.Hostname() != host || host != strings.ToLower(host) {
+			k.found(fmt.Sprintf("hub.sha1_for[%d]", i), host, "the name of a host, in small letters and without a port")
+		}
 	}
 }
 

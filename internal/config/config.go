@@ -24,12 +24,13 @@ const (
 	RoleIntake    = "intake" // the router included: what enters the log is flagged there
 	RoleFeeds     = "feeds"
 	RoleBulletins = "bulletins"
+	RoleHub       = "hub" // deliveries to subscribers; the hub's address is the gateway's
 	RoleGateway   = "gateway"
 )
 
 // Roles lists all of them, in the order of an article's way.
 func Roles() []string {
-	return []string{RoleIntake, RoleFeeds, RoleBulletins, RoleGateway}
+	return []string{RoleIntake, RoleFeeds, RoleBulletins, RoleHub, RoleGateway}
 }
 
 // Log formats.
@@ -70,6 +71,7 @@ type Config struct {
 	Limits  Limits        `yaml:"limits"`
 	Media   Media         `yaml:"media"`
 	Feeds   Feeds         `yaml:"feeds"`
+	Hub     Hub           `yaml:"hub"`
 	Intake  Intake        `yaml:"intake"`
 	API     API           `yaml:"api"`
 	Sites   []Site        `yaml:"sites"`
@@ -183,11 +185,35 @@ type Feeds struct {
 	Page    int           `yaml:"page"`    // entries
 	Content string        `yaml:"content"` // [ContentFull] or [ContentSummary]
 	TTL     time.Duration `yaml:"ttl"`     // how long readers may keep a feed
-	Hubs    []string      `yaml:"hubs"`    // WebSub hubs
+	Hubs    []string      `yaml:"hubs"`    // WebSub hubs elsewhere
 	// WithdrawnFor is how long a feed tells of a withdrawn article that it has shown, and
 	// WithdrawnStubFor how long, of this time, by an entry among the others.
 	WithdrawnFor     time.Duration `yaml:"withdrawn_for"`
 	WithdrawnStubFor time.Duration `yaml:"withdrawn_stub_for"`
+}
+
+// Hub is Loa's own WebSub hub.
+type Hub struct {
+	Enabled bool `yaml:"enabled"`
+	// Lease is how long a subscription lasts that asks for nothing else; LeaseMin and LeaseMax are
+	// the bounds of what is asked.
+	Lease    time.Duration `yaml:"lease"`
+	LeaseMin time.Duration `yaml:"lease_min"`
+	LeaseMax time.Duration `yaml:"lease_max"`
+	// Subscriptions bounds all of them, PerHost those of one host name, PerAddress those of one IP
+	// address.
+	Subscriptions Count `yaml:"subscriptions"`
+	PerHost       int   `yaml:"per_host"`
+	PerAddress    Count `yaml:"per_address"`
+	// InFlight is how many deliveries to one host are under way at once, Rate how many begin in a
+	// second, Timeout how long one may take.
+	InFlight int           `yaml:"in_flight"`
+	Rate     Rate          `yaml:"rate"`
+	Timeout  time.Duration `yaml:"timeout"`
+	// Allow lists private addresses that callbacks may have.
+	Allow []netip.Prefix `yaml:"allow"`
+	// SHA1For are hosts of callbacks that know no better signatures.
+	SHA1For []string `yaml:"sha1_for"`
 }
 
 // Intake says who may send events over HTTP, and how many.
@@ -327,6 +353,8 @@ func Default() *Config {
 		Media:  Media{EraseAfter: 24 * time.Hour, PerHost: 6, Widths: []int{320, 640, 1280}, Formats: []string{FormatJPEG, FormatWebP}, VIPSThumbnail: "vipsthumbnail"},
 		Intake: Intake{Rate: 50},
 		Feeds:  Feeds{Page: 50, Content: ContentFull, TTL: 5 * time.Minute, WithdrawnFor: 30 * 24 * time.Hour, WithdrawnStubFor: 7 * 24 * time.Hour},
-		API:    API{Public: ContentSummary, Rate: 20, PublicRate: 5},
+		Hub: Hub{Enabled: true, Lease: 240 * time.Hour, LeaseMin: 5 * time.Minute, LeaseMax: 720 * time.Hour, Subscriptions: 100_000, PerHost: 500, PerAddress: 2000,
+			InFlight: 8, Rate: 100, Timeout: 15 * time.Second},
+		API: API{Public: ContentSummary, Rate: 20, PublicRate: 5},
 	}
 }

@@ -173,6 +173,10 @@ func TestFaultsNameTheirLine(t *testing.T) {
 		"CMS without sites":     {head + "intake:\n  cms:\n    - name: cms # here\n      secret: " + events.NewSecret(), "intake.cms[0].sites", "missing"},
 		"intake's rate":         {head + "intake:\n  rate: 5000/s # here", "intake.rate", "at most 1000/s"},
 		"hub":                   {head + "feeds:\n  hubs: [gopher://hub.example/] # here", "feeds.hubs[0]", "scheme gopher"},
+		"lease bounds":          {head + "hub:\n  lease_min: 30h # here\n  lease_max: 20h", "hub.lease_min", "at most lease_max, 20h0m0s"},
+		"lease":                 {head + "hub:\n  lease: 1h # here\n  lease_min: 2h", "hub.lease", "found 1h0m0s, expected 2h0m0s to 720h0m0s"},
+		"callbacks of a host":   {head + "hub:\n  per_host: 5000 # here", "hub.per_host", "found 5000, expected 1 to 1000"},
+		"old subscriber":        {head + "hub:\n  sha1_for: [\"https://reader.example\"] # here", "hub.sha1_for[0]", "the name of a host"},
 		"site id":               {"sites:\n  - id: An Hòa # here\n    name: An Hòa\n    url: https://anhoa.example/", "sites[0].id", "small letters and digits"},
 		"site without name":     {"sites:\n  - id: an-hoa # here\n    url: https://anhoa.example/", "sites[0].name", "missing"},
 		"site url":              {site + "  - id: b\n    name: B\n    url: ftp://b.example/ # here", "sites[1].url", "scheme ftp"},
@@ -411,6 +415,7 @@ func TestTheExampleIsRightAndHasTheDefaults(t *testing.T) {
 	}
 	d := config.Default()
 	d.Sites, d.Portals, d.Media, d.Feeds.Hubs, d.Intake.CMSs = c.Sites, c.Portals, c.Media, c.Feeds.Hubs, c.Intake.CMSs
+	d.Hub.Allow, d.Hub.SHA1For = c.Hub.Allow, c.Hub.SHA1For
 	if err := d.Check(); err != nil {
 		t.Fatal(err)
 	}
@@ -424,7 +429,7 @@ func TestEverySettingOfTheExampleIsRight(t *testing.T) {
 	setting := regexp.MustCompile(`(?m)^( *)#(\S|  )`)
 	full := setting.ReplaceAllString(config.Example(), "$1$2")
 	// Where both the default and an example are there, the example stays.
-	full = regexp.MustCompile(`(?m)^ *(allow|hubs|portals|crops|cms|proxies): \[\].*\n`).ReplaceAllString(full, "")
+	full = regexp.MustCompile(`(?m)^ *(allow|hubs|portals|crops|sha1_for|cms|proxies): \[\].*\n`).ReplaceAllString(full, "")
 	path := write(t, "loa.yaml", full)
 	certificate, key := selfSigned(t)
 	for name, content := range map[string]string{"nats.creds": "x", "s3.secret": "x", "cms.password": "x", "anh-goc.secret": "x", "cms/an-hoa.secret": events.NewSecret(),

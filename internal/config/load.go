@@ -35,7 +35,7 @@ type Overlay struct {
 	MediaURL            *string        `name:"media-url" env:"LOA_MEDIA_URL" placeholder:"URL" help:"What comes before media/ in the addresses of pictures (the public URL)."`
 	PortalKey           *Secret        `name:"portal-key" env:"LOA_PORTAL_KEY" hidden:"" help:"Key that seals the portals' secrets; by the environment alone."`
 	PortalKeyFile       *string        `name:"portal-key-file" env:"LOA_PORTAL_KEY_FILE" placeholder:"FILE" help:"File that holds the key with which the portals' secrets are sealed (made in the data directory)."`
-	Roles               []string       `env:"LOA_ROLES" placeholder:"ROLE" help:"Parts of Loa to run, with commas between: intake, feeds, bulletins, gateway (all)."`
+	Roles               []string       `env:"LOA_ROLES" placeholder:"ROLE" help:"Parts of Loa to run, with commas between: intake, feeds, bulletins, hub, gateway (all)."`
 	Grace               *time.Duration `env:"LOA_GRACE" placeholder:"DURATION" help:"How long a shutdown may take (20s)."`
 	LogLevel            *string        `env:"LOA_LOG_LEVEL" placeholder:"LEVEL" help:"trace, debug, info, warn or error (info)."`
 	LogFormat           *string        `env:"LOA_LOG_FORMAT" placeholder:"FORMAT" help:"console or json (console)."`

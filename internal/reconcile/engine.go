@@ -17,7 +17,7 @@ import (
 
 // Options of an engine.
 type Options struct {
-	// Kind of the targets: "portal", "feed", "hub".
+	// Kind of the targets: "portal", "feed", "hub", "subscriber".
 	Kind       string
 	Reconciler Reconciler
 	// Limits of a target; called from the dispatcher, often: it must be quick. Nil: defaults.

@@ -53,7 +53,8 @@ const (
 // groups are the kinds of target, with the number of groups of partitions that their flags are
 // read in: each group is read by one worker at a time, through one consumer for each class.
 // Portals are many and slow, so every partition is a group.
-var groups = map[string]int{"portal": Partitions, "feed": 4, "hub": 4}
+// Subscribers of the hub are as many, but all their flags are those of a moment: few groups suffice.
+var groups = map[string]int{"portal": Partitions, "feed": 4, "hub": 4, "subscriber": 4}
 
 // Classes of flags: express ones overtake normal ones.
 const (
@@ -83,10 +84,10 @@ func Setup(ctx context.Context, js jetstream.JetStream, o Options) error {
 			return fmt.Errorf("set up stream %s: %w", cfg.Name, err)
 		}
 	}
-	for _, name := range []string{PortalsBucket, FeedsBucket, ArchivesBucket, MediaBucket, UsesBucket, HubsBucket, WorkersBucket, KeysBucket} {
+	for _, name := range []string{PortalsBucket, FeedsBucket, ArchivesBucket, MediaBucket, UsesBucket, HubsBucket, SubscriptionsBucket, WorkersBucket, KeysBucket} {
 		cfg := jetstream.KeyValueConfig{Bucket: name, History: 1, Replicas: max(o.Replicas, 1), MaxValueSize: 1 << 20}
-		if name == UsesBucket { // whose keys come and go: deletions are not remembered for ever
-			cfg.LimitMarkerTTL = usesMarker
+		if name == UsesBucket || name == SubscriptionsBucket { // whose keys come and go: deletions are not remembered for ever
+			cfg.LimitMarkerTTL = KeyMarker
 		}
 		cfg.Compression = name == ArchivesBucket // seldom read, and by far the largest
 		_, err := js.CreateOrUpdateKeyValue(ctx, cfg)

@@ -43,9 +43,11 @@ const (
 	ArchivesBucket = "archives" // what is in each feed's archives
 	MediaBucket    = "media"    // source address → stored picture
 	UsesBucket     = "uses"     // which articles use a stored picture, and which were erased
-	HubsBucket     = "hubs"     // what each WebSub hub was told last
+	HubsBucket     = "hubs"     // what each WebSub hub elsewhere was told last
 	WorkersBucket  = "workers"  // which worker reads which flags
 	KeysBucket     = "keys"     // hashes of the keys of partners and CMSs
+
+	SubscriptionsBucket = "subscriptions" // who gets which feeds from Loa's own hub
 )
 
 const (

@@ -40,8 +40,8 @@ const (
 	wholeKey   = "whole"
 	// noted is the value of a use: all that it says is in its key.
 	noted = "noted"
-	// usesMarker is how long the bucket remembers that a key was deleted.
-	usesMarker = time.Hour
+	// KeyMarker is how long a bucket whose keys come and go remembers that a key was deleted.
+	KeyMarker = time.Hour
 	// tombstoneTTL is how long it is remembered that a picture was erased: then its address answers
 	// 404 rather than 410. It bounds what the bucket holds, at some 200 bytes a picture.
 	tombstoneTTL = 2 * 365 * 24 * time.Hour
@@ -158,7 +158,7 @@ func (u *Uses) By(ctx context.Context, picture string, k Key) (Use, error) {
 
 // Remove takes a use away, unless it was noted anew since it was read.
 func (u *Uses) Remove(ctx context.Context, use Use) error {
-	err := u.kv.Purge(ctx, useKey(use.Picture, use.Article), jetstream.LastRevision(use.Revision), jetstream.PurgeTTL(usesMarker))
+	err := u.kv.Purge(ctx, useKey(use.Picture, use.Article), jetstream.LastRevision(use.Revision), jetstream.PurgeTTL(KeyMarker))
 	if err != nil && !IsConflict(err) {
 		return fmt.Errorf("note that %s no longer uses picture %s: %w", use.Article, use.Picture, err)
 	}
@@ -228,7 +228,7 @@ func (u *Uses) Turn(ctx context.Context, picture string, from Life, to State) (L
 	next := Life{State: to, Since: time.Now().UTC()}
 	var err error
 	if to == Alive {
-		err = u.kv.Purge(ctx, lifePrefix+picture, jetstream.LastRevision(from.revision), jetstream.PurgeTTL(usesMarker))
+		err = u.kv.Purge(ctx, lifePrefix+picture, jetstream.LastRevision(from.revision), jetstream.PurgeTTL(KeyMarker))
 	} else {
 		var data []byte
 		if data, err = json.Marshal(next); err == nil {

@@ -1,4 +1,4 @@
-package hub_test
+package announcements_test
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"github.com/loa-syndication/loa/internal/objects"
 	"github.com/loa-syndication/loa/internal/outbound"
 	"github.com/loa-syndication/loa/internal/reconcile"
-	"github.com/loa-syndication/loa/workers/hub"
+	"github.com/loa-syndication/loa/workers/announcements"
 )
 
 // pings is a hub that writes down what it is told, and fails as often as it is asked to.
@@ -51,12 +51,12 @@ func TestAChangedFeedIsAnnouncedOnceWhateverFails(t *testing.T) {
 	p := &pings{fail: 2}
 	srv := httptest.NewServer(p)
 	defer srv.Close()
-	h, err := hub.New(t.Context(), hub.Options{JS: js, Objects: store, Hubs: []string{srv.URL}, PublicURL: "https://loa.example/",
+	h, err := announcements.New(t.Context(), announcements.Options{JS: js, Objects: store, Hubs: []string{srv.URL}, PublicURL: "https://loa.example/",
 		Client: outbound.New(outbound.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := reconcile.New(t.Context(), js, reconcile.Options{Kind: hub.Kind, Reconciler: h, Limits: h.Limits, Log: zerolog.Nop(),
+	e, err := reconcile.New(t.Context(), js, reconcile.Options{Kind: announcements.Kind, Reconciler: h, Limits: h.Limits, Log: zerolog.Nop(),
 		Pauses: reconcile.Pauses{ProbeFirst: 10 * time.Millisecond, ProbeMost: 20 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +81,7 @@ func TestAChangedFeedIsAnnouncedOnceWhateverFails(t *testing.T) {
 	}
 	announced := func(times int) func() bool {
 		return func() bool {
-			left, err := reconcile.CountWaiting(t.Context(), js, hub.Kind)
+			left, err := reconcile.CountWaiting(t.Context(), js, announcements.Kind)
 			return err == nil && len(left) == 0 && len(p.seen()) >= 3*times
 		}
 	}
@@ -96,7 +96,7 @@ func TestAChangedFeedIsAnnouncedOnceWhateverFails(t *testing.T) {
 }
 
 func TestAHubThatIsNoLongerConfiguredIsForgotten(t *testing.T) {
-	h, err := hub.New(t.Context(), hub.Options{JS: loatest.NATS(t), Objects: loatest.Objects(t)})
+	h, err := announcements.New(t.Context(), announcements.Options{JS: loatest.NATS(t), Objects: loatest.Objects(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
