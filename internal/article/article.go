@@ -95,11 +95,12 @@ func (v Version) String() string {
 	return fmt.Sprintf("%d.%d", v.Number, v.Revision)
 }
 
-// Selections are the categories, tags, languages and the greatest urgency (lowest number) an
-// article ever had, and what else decides where it was shown.
+// Selections are the categories, tags, authors, languages and the greatest urgency (lowest number)
+// an article ever had, and what else decides where it was shown.
 type Selections struct {
 	Categories []string `json:"categories,omitempty"` // ids, sorted
 	Tags       []string `json:"tags,omitempty"`       // sorted
+	Authors    []string `json:"authors,omitempty"`    // names, sorted
 	Languages  []string `json:"languages,omitempty"`  // sorted
 	Urgency    int      `json:"urgency,omitempty"`
 	// Gallery says that it once showed pictures of a gallery.

@@ -47,8 +47,8 @@ func (in *Intake) build(ctx context.Context, cur *article.Article, ev events.Eve
 	next.Accepted = in.accepted(cur)
 	next.Number, next.Revision, next.Digests = ev.Version(), 0, []string{ev.Digest}
 	if cur != nil {
-		next.GUID = cur.GUID // fixed at first publication, however it was made then
-		next.Ever = cur.Ever
+		next.GUID = cur.GUID                // fixed at first publication, however it was made then
+		next.Ever = remember(cur.Ever, cur) // what it has that was not remembered yet when it was made
 		if cur.Number == ev.Version() {
 			next.Revision = cur.Revision + 1
 			next.Digests = append(slices.Clone(cur.Digests), ev.Digest)
@@ -214,6 +214,9 @@ func remember(ever article.Selections, a *article.Article) article.Selections {
 		ever.Categories = with(ever.Categories, c.ID)
 	}
 	ever.Tags = with(ever.Tags, a.Tags...)
+	for _, author := range a.Authors {
+		ever.Authors = with(ever.Authors, author.Name)
+	}
 	ever.Languages = with(ever.Languages, a.Language)
 	ever.Gallery = ever.Gallery || a.HasGallery()
 	if t := a.Published.UTC(); !slices.ContainsFunc(ever.Published, t.Equal) {

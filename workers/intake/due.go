@@ -125,7 +125,7 @@ func (in *Intake) revise(ctx context.Context, key streams.Key, change func(conte
 		}
 		next.Revision++
 		next.Accepted = in.accepted(cur.Article)
-		next.Ever = remember(next.Ever, &next)
+		next.Ever = remember(remember(next.Ever, cur.Article), &next)
 		next.Release(cur.Article)
 		if err := in.use(ctx, key, cur.Article, &next); err != nil {
 			return "", err

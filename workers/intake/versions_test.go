@@ -78,6 +78,29 @@ func TestAnUpdateKeepsTheGUIDAndWhatTheArticleEverWas(t *testing.T) {
 	b.storeEqualsLog()
 }
 
+// An article may be older than what is remembered: its authors were not, once.
+func TestAnUpdateRemembersWhatItsPredecessorDidNot(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	b.take(snapshot("tin-1", 1, func(a *events.Article) { a.Authors = []events.Author{{Name: "Lan"}} }))
+	old, err := b.log.Latest(t.Context(), streams.KeyOf(siteID, "tin-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.Article.Ever.Authors = nil
+	if _, err := b.log.Put(t.Context(), old.Article, old.Seq); err != nil {
+		t.Fatal(err)
+	}
+	b.take(snapshot("tin-1", 2, func(a *events.Article) { a.Authors = []events.Author{{Name: "Minh"}} }))
+	if got := b.article("tin-1").Ever.Authors; !slices.Equal(got, []string{"Lan", "Minh"}) {
+		t.Errorf("it ever had the authors %q", got)
+	}
+	b.take(withdrawal("tin-1", 3))
+	if got := b.article("tin-1").Ever.Authors; !slices.Equal(got, []string{"Lan", "Minh"}) {
+		t.Errorf("withdrawn, it ever had the authors %q", got)
+	}
+}
+
 func TestAnOlderVersionIsDroppedAndCounted(t *testing.T) {
 	t.Parallel()
 	b := start(t)
