@@ -147,13 +147,17 @@ func siteTree(sites []config.Site) (*site.Tree, error) {
 	return site.New(all)
 }
 
+func portalFilter(f config.Filter) portal.Filter {
+	return portal.Filter{Sites: f.Sites, Categories: f.Categories, Tags: f.Tags,
+		Urgency: f.Urgency, Languages: f.Languages, Not: portal.Exclusion(f.Not)}
+}
+
 func configuredPortals(portals []config.Portal) []portal.Portal {
 	all := make([]portal.Portal, len(portals))
 	for i, p := range portals {
 		all[i] = portal.Portal{Name: p.Name, Title: p.Title, URL: p.URL,
 			Format: p.Format, Content: p.Content,
-			Filter: portal.Filter{Sites: p.Filter.Sites, Categories: p.Filter.Categories, Tags: p.Filter.Tags,
-				Urgency: p.Filter.Urgency, Languages: p.Filter.Languages, Not: portal.Exclusion(p.Filter.Not)},
+			Filter:   portalFilter(p.Filter),
 			InFlight: p.InFlight, Rate: float64(p.Rate), Timeout: p.Timeout, Allow: p.Allow, CA: p.CA}
 		if p.Digest.At != "" {
 			d := portal.Digest(p.Digest)

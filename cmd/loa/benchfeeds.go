@@ -140,7 +140,8 @@ func (fb *feedsBench) stack(name string, tree *site.Tree) (_ *feedsStack, err er
 
 func newCatalog(tree *site.Tree) (*feeds.Catalog, error) {
 	cfg := config.Default()
-	return feeds.NewCatalog(tree, feeds.Settings{PublicURL: "https://loa.example/", Shape: feeds.Shape{Page: feedPage}, TTL: cfg.Feeds.TTL})
+	return feeds.NewCatalog(tree, feeds.Settings{PublicURL: "https://loa.example/", Shape: feeds.Shape{Page: feedPage}, TTL: cfg.Feeds.TTL,
+		Off: []feeds.Kind{feeds.OfTag, feeds.OfAuthor, feeds.OfUrgency}}) // a known number of feeds for each article
 }
 
 func (s *feedsStack) ran(target string, flags []reconcile.Flag) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/loa-syndication/loa/internal/reach"
+	"github.com/loa-syndication/loa/internal/reconcile"
 	"github.com/loa-syndication/loa/internal/streams"
 	"github.com/loa-syndication/loa/workers/feeds"
 )
@@ -12,9 +13,10 @@ import (
 // fillRetry is the pause before another attempt to fill feeds.
 const fillRetry = 10 * time.Second
 
-// fillFeeds flags the feeds that came into the configuration, or into Loa, after the articles that
-// they are to show, and those whose archives did: the router looks at new versions only. It is done once, at the start, since the sites do
-// not change while Loa runs; where no feed is empty it costs a look at the indexes.
+// fillFeeds flags the feeds that the configuration has otherwise than they were made, and those that
+// came into it, or into Loa, after the articles that they are to show or to archive: the router looks
+// at new versions only. It is done once, at the start, since the configuration does not change while Loa runs; where
+// nothing is to be done it costs a look at the indexes.
 func (a *app) fillFeeds(ctx context.Context) error {
 	for {
 		err := a.fillFeedsOnce(ctx)
@@ -32,34 +34,30 @@ func (a *app) fillFeeds(ctx context.Context) error {
 
 func (a *app) fillFeedsOnce(ctx context.Context) error {
 	indexes := feeds.NewIndexes(a.backbone.js, a.catalog)
-	lacking, err := indexes.Lacking(ctx)
+	outdated, err := indexes.Outdated(ctx)
 	if err != nil {
 		return err
 	}
-	all, err := indexes.ArchivesLack(ctx)
+	flags := make([]reconcile.Flag, len(outdated))
+	for i, id := range outdated {
+		flags[i] = reconcile.Flag{Class: streams.Normal, Kind: feeds.FlagKind, Target: id, Key: feeds.Anew}
+	}
+	if err := reconcile.Raise(ctx, a.backbone.js, flags); err != nil {
+		return err
+	}
+	if len(flags) > 0 {
+		a.log.Info().Int("feeds", len(flags)).Msg("feeds are being made as the configuration has them now")
+	}
+	lack, err := indexes.Lacking(ctx)
 	if err != nil {
 		return err
 	}
-	if len(lacking) == 0 && !all {
+	if lack.Nothing() {
 		return indexes.Filled(ctx)
 	}
-	wanted, seen := map[string]bool{}, map[string]bool{}
-	var sites []string
-	for _, f := range lacking {
-		wanted[f.ID] = true
-		for _, s := range indexes.Sites(f) {
-			if !seen[s] {
-				seen[s] = true
-				sites = append(sites, s)
-			}
-		}
-	}
 	src := reach.Sources{JS: a.backbone.js, Log: a.articles}
-	o := reach.ResyncOptions{NoPortals: true, Feeds: indexes, Sites: sites, Only: func(feed string) bool { return wanted[feed] }}
-	if all {
-		o.Sites, o.Only = nil, nil
-	}
-	r, err := src.Resync(ctx, o)
+	r, err := src.Resync(ctx, reach.ResyncOptions{NoPortals: true, Feeds: indexes, Sites: indexes.Sites(lack),
+		Only: func(feed string) bool { return lack.Has(a.catalog, feed) }})
 	if err != nil {
 		return err
 	}

@@ -33,8 +33,8 @@ a portal that holds the current version. It may run while everything runs, and a
 number of times.
 
 Use it when flags or receipts were lost, when somebody repaired something by hand, and
-when a portal's filter became wider and it is to have older articles as well. (Feeds of
-a site that was put above others in the tree are filled by themselves at the next start.)
+when a portal's filter became wider and it is to have older articles as well. (Feeds follow
+the configuration by themselves at the next start: other filters, pages, sites.)
 What is set aside as a dead letter stays there: see loa dead ls.`
 }
 
@@ -116,7 +116,24 @@ func (c *resyncCmd) print(e *env, r reach.ResyncResult, took time.Duration) {
 
 // feedCatalog is that of the feeds that a configuration makes.
 func feedCatalog(tree *site.Tree, cfg *config.Config) (*feeds.Catalog, error) {
-	return feeds.NewCatalog(tree, feeds.Settings{PublicURL: cfg.PublicURL, MediaURL: cfg.MediaURL,
-		Shape: feeds.Shape{Page: cfg.Feeds.Page, Content: feeds.Content(cfg.Feeds.Content)}, Hubs: hubs(cfg), TTL: cfg.Feeds.TTL,
-		StubFor: cfg.Feeds.WithdrawnStubFor, WithdrawnFor: cfg.Feeds.WithdrawnFor})
+	shape := func(page int, content string) feeds.Shape {
+		return feeds.Shape{Page: page, Content: feeds.Content(content)}
+	}
+	f := cfg.Feeds
+	s := feeds.Settings{PublicURL: cfg.PublicURL, MediaURL: cfg.MediaURL, Shape: shape(f.Page, f.Content),
+		Kinds: map[feeds.Kind]feeds.Shape{}, Sites: map[string]feeds.Shape{},
+		Hubs: hubs(cfg), TTL: f.TTL, Language: f.Language, Image: f.Image, StubFor: f.WithdrawnStubFor, WithdrawnFor: f.WithdrawnFor}
+	for name, kind := range f.Kinds {
+		s.Kinds[feeds.Kind(name)] = shape(kind.Page, kind.Content)
+		if kind.Off {
+			s.Off = append(s.Off, feeds.Kind(name))
+		}
+	}
+	for _, one := range cfg.Sites {
+		s.Sites[one.ID] = shape(one.Feeds.Page, one.Feeds.Content)
+	}
+	for _, custom := range f.Custom {
+		s.Custom = append(s.Custom, feeds.Custom{ID: custom.ID, Title: custom.Title, Filter: portalFilter(custom.Filter), Shape: shape(custom.Page, custom.Content)})
+	}
+	return feeds.NewCatalog(tree, s)
 }

@@ -440,6 +440,56 @@ func (k *check) feeds() {
 	for i, hub := range f.Hubs {
 		k.address(fmt.Sprintf("feeds.hubs[%d]", i), hub, "a hub's address")
 	}
+	if !portal.IsLanguage(f.Language) {
+		k.found("feeds.language", f.Language, "a language's tag such as vi or en-GB")
+	}
+	if f.Image != "" {
+		k.address("feeds.image", f.Image, "a picture's address")
+	}
+	for name, kind := range f.Kinds {
+		path := join("feeds.kinds", name)
+		if !slices.Contains(feedKinds, name) {
+			k.fault(path, "unknown key, "+suggest(name, feedKinds))
+			continue
+		}
+		k.shape(path, kind.Page, kind.Content)
+	}
+	k.customFeeds()
+}
+
+// feedKinds are the kinds of feeds that there are without being listed.
+var feedKinds = []string{"site", "subtree", "category", "tag", "author", "urgency", "gallery"}
+
+// shape checks what a feed has otherwise than all.
+func (k *check) shape(path string, page int, content string) {
+	if page != 0 {
+		within(k, path+".page", page, 1, maxPage)
+	}
+	if content != "" {
+		k.oneOf(path+".content", content, ContentFull, ContentSummary)
+	}
+}
+
+func (k *check) customFeeds() {
+	ids := map[string]bool{}
+	var sites []string
+	for _, s := range k.c.Sites {
+		ids[s.ID] = true
+		sites = append(sites, s.ID)
+	}
+	for i, f := range k.c.Feeds.Custom {
+		path := fmt.Sprintf("feeds.custom[%d]", i)
+		k.id(path+".id", f.ID, maxSite)
+		if ids[f.ID] {
+			k.fault(path+".id", "there is a site or another feed that is called "+quote(f.ID))
+		}
+		ids[f.ID] = true
+		if strings.TrimSpace(f.Title) == "" {
+			k.found(path+".title", "", "what people call the feed")
+		}
+		k.filter(path+".filter", f.Filter, sites)
+		k.shape(path, f.Page, f.Content)
+	}
 }
 
 func (k *check) hub() {
@@ -488,13 +538,14 @@ func (k *check) sites() {
 	}
 	sites := make([]site.Site, len(k.c.Sites))
 	for i, s := range k.c.Sites {
-		sites[i] = site.Site(s)
+		sites[i] = site.Site{ID: s.ID, Name: s.Name, Parent: s.Parent, URL: s.URL}
 		path := fmt.Sprintf("sites[%d]", i)
 		k.id(path+".id", s.ID, maxSite)
 		k.address(path+".url", s.URL, "the site's home page")
 		if strings.TrimSpace(s.Name) == "" {
 			k.found(path+".name", "", "what people call the site")
 		}
+		k.shape(path+".feeds", s.Feeds.Page, s.Feeds.Content)
 	}
 	_, err := site.New(sites)
 	joined, ok := err.(interface{ Unwrap() []error })

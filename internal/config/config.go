@@ -190,6 +190,35 @@ type Feeds struct {
 	// WithdrawnStubFor how long, of this time, by an entry among the others.
 	WithdrawnFor     time.Duration `yaml:"withdrawn_for"`
 	WithdrawnStubFor time.Duration `yaml:"withdrawn_stub_for"`
+	// Language is that of the feeds as a whole; entries have their own.
+	Language string `yaml:"language"`
+	// Image is the address of a picture that stands for the feeds; empty: none.
+	Image string `yaml:"image"`
+	// Kinds are for the feeds of one kind, by its name.
+	Kinds  map[string]FeedKind `yaml:"kinds"`
+	Custom []CustomFeed        `yaml:"custom"`
+}
+
+// FeedShape is how much a feed shows; zero: as otherwise.
+type FeedShape struct {
+	Page    int    `yaml:"page"`
+	Content string `yaml:"content"`
+}
+
+// FeedKind is how the feeds of one kind are made.
+type FeedKind struct {
+	Page    int    `yaml:"page"` // zero: as otherwise
+	Content string `yaml:"content"`
+	Off     bool   `yaml:"off"` // there are none
+}
+
+// CustomFeed is a feed of what a filter selects.
+type CustomFeed struct {
+	ID      string `yaml:"id"`
+	Title   string `yaml:"title"`
+	Filter  Filter `yaml:"filter"`
+	Page    int    `yaml:"page"` // zero: as otherwise
+	Content string `yaml:"content"`
 }
 
 // Hub is Loa's own WebSub hub.
@@ -255,6 +284,8 @@ type Site struct {
 	Name   string `yaml:"name"`
 	Parent string `yaml:"parent"` // a site's id; empty at the top
 	URL    string `yaml:"url"`
+	// Feeds is for all feeds of the site.
+	Feeds FeedShape `yaml:"feeds"`
 }
 
 // Portal is a downstream site that bulletins are pushed to.
@@ -352,7 +383,7 @@ func Default() *Config {
 		},
 		Media:  Media{EraseAfter: 24 * time.Hour, PerHost: 6, Widths: []int{320, 640, 1280}, Formats: []string{FormatJPEG, FormatWebP}, VIPSThumbnail: "vipsthumbnail"},
 		Intake: Intake{Rate: 50},
-		Feeds:  Feeds{Page: 50, Content: ContentFull, TTL: 5 * time.Minute, WithdrawnFor: 30 * 24 * time.Hour, WithdrawnStubFor: 7 * 24 * time.Hour},
+		Feeds:  Feeds{Page: 50, Content: ContentFull, TTL: 5 * time.Minute, Language: "vi", WithdrawnFor: 30 * 24 * time.Hour, WithdrawnStubFor: 7 * 24 * time.Hour},
 		Hub: Hub{Enabled: true, Lease: 240 * time.Hour, LeaseMin: 5 * time.Minute, LeaseMax: 720 * time.Hour, Subscriptions: 100_000, PerHost: 500, PerAddress: 2000,
 			InFlight: 8, Rate: 100, Timeout: 15 * time.Second},
 		API: API{Public: ContentSummary, Rate: 20, PublicRate: 5},

@@ -81,12 +81,11 @@ type Articles interface {
 	Get(ctx context.Context, key streams.Key, atLeast uint64) (streams.Entry, error)
 }
 
-// Kinds of feeds, as the index page tells them apart.
+// Kinds of feeds of which a site may have hundreds, as the index page tells them apart from others.
 const (
-	FeedOfSite     = "site"
-	FeedOfSubtree  = "subtree"
 	FeedOfCategory = "category"
-	FeedOfGallery  = "gallery"
+	FeedOfTag      = "tag"
+	FeedOfAuthor   = "author"
 )
 
 // FeedInfo describes a feed to the index page.
@@ -94,7 +93,7 @@ type FeedInfo struct {
 	ID    string
 	Title string
 	Site  string // its id
-	Kind  string // [FeedOfSite], [FeedOfSubtree], [FeedOfCategory] or [FeedOfGallery]
+	Kind  string // [FeedOfCategory], [FeedOfTag], [FeedOfAuthor], or another
 }
 
 // Check is the state of one thing that the process needs.

@@ -15,7 +15,7 @@ const (
 	indexFor = 10 * time.Second
 	// indexTimeout bounds making it.
 	indexTimeout = 10 * time.Second
-	// maxCategories bounds the feeds of categories on the page, and maxAlternates the feeds
+	// maxCategories bounds the feeds of categories, tags and authors on the page, and maxAlternates the feeds
 	// that browsers are told of: 10,000 of them would make a page of 5 MB.
 	maxCategories = 2000
 	maxAlternates = 60
@@ -122,7 +122,7 @@ func (g *Gateway) indexOf(feeds []FeedInfo) page {
 				g.o.PublicURL + "feeds/" + f.ID + "/feed." + format.ending})
 		}
 		switch {
-		case f.Kind != FeedOfCategory:
+		case f.Kind != FeedOfCategory && f.Kind != FeedOfTag && f.Kind != FeedOfAuthor:
 			s.Feeds = append(s.Feeds, one)
 			if len(p.Alternates) < maxAlternates*len(formats) {
 				p.Alternates = append(p.Alternates, one.Links...)

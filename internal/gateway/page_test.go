@@ -19,10 +19,10 @@ import (
 
 func someFeeds(context.Context) ([]gateway.FeedInfo, error) {
 	return []gateway.FeedInfo{
-		{ID: "thanh-pho--all", Title: "Thành phố An Hòa và các đơn vị trực thuộc", Site: "thanh-pho", Kind: gateway.FeedOfSubtree},
-		{ID: "phuong-cau-go", Title: "Phường Cầu Gỗ", Site: "phuong-cau-go", Kind: gateway.FeedOfSite},
+		{ID: "thanh-pho--all", Title: "Thành phố An Hòa và các đơn vị trực thuộc", Site: "thanh-pho", Kind: "subtree"},
+		{ID: "phuong-cau-go", Title: "Phường Cầu Gỗ", Site: "phuong-cau-go", Kind: "site"},
 		{ID: "phuong-cau-go--in--y-te", Title: `Y tế <script>alert("1")</script>`, Site: "phuong-cau-go", Kind: gateway.FeedOfCategory},
-		{ID: "khong-con", Title: "Không còn", Site: "khong-con", Kind: gateway.FeedOfSite},
+		{ID: "khong-con", Title: "Không còn", Site: "khong-con", Kind: "site"},
 	}, nil
 }
 

@@ -181,7 +181,7 @@ func (r *Registry) merged(ctx context.Context, p Portal) (have, want Portal, err
 		return have, want, err
 	}
 	want = p
-	want.Filter = want.Filter.canonical()
+	want.Filter = want.Filter.Canonical()
 	want.Created, want.Changed, want.Revision = have.Created, have.Changed, have.Revision
 	if have.Paused != nil {
 		want.Paused = have.Paused

@@ -91,8 +91,8 @@ func meet(a, b []string) bool {
 	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
 }
 
-// canonical brings the filter to the form in which articles have their words.
-func (f Filter) canonical() Filter {
+// Canonical brings the filter to the form in which articles have their words.
+func (f Filter) Canonical() Filter {
 	f.Sites = composed(f.Sites)
 	f.Categories = composed(f.Categories)
 	f.Tags = composed(f.Tags)

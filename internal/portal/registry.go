@@ -238,7 +238,7 @@ func (r *Registry) Newest(ctx context.Context, name string, revision uint64) (bo
 // as it is stored: with defaults filled in, and with a secret, if it had none. It fails with an
 // [*InvalidError], or with [ErrConflict] when the entry is another by now.
 func (r *Registry) Put(ctx context.Context, p Portal, by string) (Portal, error) {
-	p.Filter = p.Filter.canonical()
+	p.Filter = p.Filter.Canonical()
 	if err := p.Validate(r.tree); err != nil {
 		return Portal{}, err
 	}

@@ -185,7 +185,9 @@ func (ix *index) below(p place) bool { return ix.Floor != nil && p.compare(*ix.F
 // nsHistory is the name space of what marks an archive (RFC 5005 §2).
 const nsHistory = "http://purl.org/syndication/history/1.0"
 
-func archiveObject(name string) string { return "archive/" + name + ".atom" }
+const archivePrefix = "archive/"
+
+func archiveObject(name string) string { return archivePrefix + name + ".atom" }
 
 // renderArchive renders a part, of whose months the feed has archives.
 func (c *Catalog) renderArchive(f Feed, label string, months []month, p *heldPart, show view) ([]byte, error) {

@@ -287,8 +287,8 @@ func TestArchivesAreFilledFromAnOlderLog(t *testing.T) {
 	if flags := w.behind(ward); len(flags) > 0 {
 		t.Errorf("%d articles are missed: %v", len(flags), flags)
 	}
-	if lacks, err := NewIndexes(w.js, w.catalog).ArchivesLack(t.Context()); err != nil || !lacks {
-		t.Errorf("archives lack nothing: %t, %v", lacks, err)
+	if lacks, err := NewIndexes(w.js, w.catalog).Lacking(t.Context()); err != nil || !lacks.Archives {
+		t.Errorf("archives lack nothing: %+v, %v", lacks, err)
 	}
 
 	h, err := w.readIndex(t.Context(), ward)

@@ -9,11 +9,13 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/site"
 )
 
@@ -29,6 +31,10 @@ type Settings struct {
 	Shape
 	Kinds map[Kind]Shape
 	Sites map[string]Shape
+	// Off are kinds of which there are to be no feeds. One that was there before stays, and is empty.
+	Off []Kind
+	// Custom are feeds of what filters select.
+	Custom []Custom
 	// Hubs are WebSub hubs that announce the feeds' changes.
 	Hubs []string
 	// TTL is how long readers are asked to wait between two polls; 5 min when 0.
@@ -48,6 +54,14 @@ type Shape struct {
 	Page int
 	// Content is what it holds of an article: [Full] or [Summary].
 	Content Content
+}
+
+// Custom is a feed of what a filter selects, of whatever site.
+type Custom struct {
+	// ID is the feed's, and no site's: small letters and digits, in words joined by hyphens.
+	ID, Title string
+	Filter    portal.Filter
+	Shape
 }
 
 // Content is what a feed holds of an article.
@@ -92,6 +106,9 @@ func (s Shape) or(wider Shape) Shape {
 	return Shape{cmp.Or(s.Page, wider.Page), cmp.Or(s.Content, wider.Content)}
 }
 
+// off reports whether there are to be no feeds of the kind.
+func (c *Catalog) off(kind Kind) bool { return slices.Contains(c.settings.Off, kind) }
+
 func (s Shape) check() error {
 	if s.Page < 0 || s.Page > maxPage {
 		return fmt.Errorf("page of %d entries: expected 1 to %d", s.Page, maxPage)
@@ -127,6 +144,16 @@ func (s Settings) check() error {
 			return fmt.Errorf("feeds of site %s: %w", site, err)
 		}
 	}
+	for _, kind := range s.Off {
+		if !slices.Contains(Kinds(), kind) {
+			return fmt.Errorf("feeds of kind %q cannot be off: expected one of %v", kind, Kinds())
+		}
+	}
+	for _, custom := range s.Custom {
+		if err := custom.check(); err != nil {
+			return fmt.Errorf("feed %s: %w", custom.ID, err)
+		}
+	}
 	if s.TTL < time.Minute {
 		return fmt.Errorf("feeds: ttl %s: expected at least 1m", s.TTL)
 	}
@@ -139,43 +166,65 @@ func (s Settings) check() error {
 // Kind of a feed.
 type Kind string
 
-// Kinds of feeds. There is one of each for each site, and one of the second for each category of it.
+// Kinds of feeds. There is one for each site, and for each category, tag and author that its
+// articles name; and those that the configuration makes.
 const (
 	OfSite     Kind = "site"     // <site>: what the site publishes
-	OfCategory Kind = "category" // <site>--in--<category token>: its articles in one category
+	OfCategory Kind = "category" // <site>--in--<token>: its articles in one category
+	OfTag      Kind = "tag"      // <site>--tag--<token>: those that have one tag
+	OfAuthor   Kind = "author"   // <site>--by--<token>: those of one author
+	OfUrgency  Kind = "urgency"  // <site>--urgency--<n>: those of urgency n (1 to 4) and of a greater one
 	OfSubtree  Kind = "subtree"  // <site>--all: what it and all sites under it publish
 	OfGallery  Kind = "gallery"  // <site>--gallery: the pictures of its articles' galleries, an entry each
+	OfCustom   Kind = "custom"   // <id>: what a filter selects
 )
 
-// An id of a site holds no "--", so that the rest of a feed's id begins at the first.
+// Kinds are all of them but custom ones.
+func Kinds() []Kind {
+	return []Kind{OfSite, OfSubtree, OfCategory, OfTag, OfAuthor, OfUrgency, OfGallery}
+}
+
+// An id of a site or of a custom feed holds no "--", so that the rest of a feed's id begins at
+// the first.
 const (
 	separator  = "--"
 	inCategory = "in--"
+	withTag    = "tag--"
+	byAuthor   = "by--"
+	ofUrgency  = "urgency--"
 	ofAll      = "all"
 	ofGallery  = "gallery"
 )
 
+// lastUrgency is the least urgent of the feeds by urgency: 5 is what is not urgent (IPTC), and
+// would give the site's own feed again.
+const lastUrgency = 4
+
 var (
-	sitePattern     = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
-	categoryPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	sitePattern  = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	tokenPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 )
 
 // Feed is one feed.
 type Feed struct {
 	// ID is the feed's target, its key in the bucket, and its place in the object store.
-	ID   string
+	ID string
+	// Site is whose feed it is; in a custom one, the nearest that lies above all its sites.
 	Site string
 	Kind Kind
-	// Category is the category's [events.Token], in a feed of one.
-	Category string
+	// Of is the [events.Token] of the category, tag or author, or the urgency, in a feed of one.
+	Of string
 }
 
-// Catalog knows which feeds exist: those of its tree of sites. It does not change.
+// Catalog knows which feeds exist: those of its tree of sites, and custom ones. It does not change.
 type Catalog struct {
 	tree     *site.Tree
 	settings Settings
-	// general is a digest of what the rendering of every feed depends on beside the articles: this
-	// program's way to render, the settings that all feeds share, the sites.
+	custom   map[string]*custom // by id
+	// under is the ids of each site and those that lie under it.
+	under map[string][]string
+	// general is what the rendering of every feed depends on beside the articles: this program's
+	// way to render, and the settings that all feeds share.
 	general []byte
 }
 
@@ -191,28 +240,61 @@ func NewCatalog(tree *site.Tree, s Settings) (*Catalog, error) {
 		}
 	}
 	shared := s
-	shared.Shape, shared.Kinds, shared.Sites = Shape{}, nil, nil
-	all, err := json.Marshal(struct {
+	shared.Shape, shared.Kinds, shared.Sites, shared.Off, shared.Custom = Shape{}, nil, nil, nil, nil
+	general, err := json.Marshal(struct {
 		Way      int
 		Settings Settings
-		Sites    []site.Site
-	}{formVersion, shared, tree.All()})
+	}{formVersion, shared})
 	if err != nil {
 		return nil, fmt.Errorf("feeds: digest the settings: %w", err)
 	}
-	sum := sha256.Sum256(all)
-	return &Catalog{tree: tree, settings: s, general: sum[:]}, nil
+	c := &Catalog{tree: tree, settings: s, custom: map[string]*custom{}, under: map[string][]string{}, general: general}
+	for _, one := range tree.All() {
+		for _, above := range tree.Ancestors(one.ID) {
+			c.under[above] = append(c.under[above], one.ID)
+		}
+	}
+	for _, one := range s.Custom {
+		if _, isSite := tree.Get(one.ID); isSite || c.custom[one.ID] != nil {
+			return nil, fmt.Errorf("feed %s: there is a site or another feed of this id", one.ID)
+		}
+		if c.custom[one.ID], err = newCustom(one, tree); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
 }
 
 // form is a digest of all but the articles that the feed's rendering depends on: a feed of
 // another form is rendered anew when it is next flagged.
 func (c *Catalog) form(f Feed) string {
 	shape := c.shape(f)
-	sum := sha256.Sum256(fmt.Appendf(c.general, " %d %s", shape.Page, shape.Content))
-	return hex.EncodeToString(sum[:8])
+	own := fmt.Sprintf("%d %s %s", shape.Page, shape.Content, f.Site)
+	if f.Kind == OfCustom {
+		own += " " + c.custom[f.ID].Title
+	}
+	var sites []byte
+	for _, id := range c.sitesOf(f) {
+		s, _ := c.tree.Get(id)
+		sites = fmt.Appendf(sites, "%s %s %s\n", s.ID, s.Name, s.URL)
+	}
+	return digest(c.general, []byte(own), sites)
+}
+
+// digest is a short one of some texts.
+func digest(texts ...[]byte) string {
+	h := sha256.New()
+	for _, text := range texts {
+		fmt.Fprintf(h, "%d ", len(text))
+		h.Write(text)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
 func (c *Catalog) shape(f Feed) Shape {
+	if f.Kind == OfCustom {
+		return c.custom[f.ID].or(c.settings.Shape)
+	}
 	return c.settings.Sites[f.Site].or(c.settings.Kinds[f.Kind]).or(c.settings.Shape)
 }
 
@@ -245,29 +327,55 @@ func (c *Catalog) Concerned(a *article.Article) []string {
 	if len(chain) == 0 {
 		return nil
 	}
-	ids := []string{a.Site}
+	var ids []string
+	add := func(kind Kind, site string, rest ...string) {
+		if !c.off(kind) {
+			ids = append(ids, strings.Join(append([]string{site}, rest...), ""))
+		}
+	}
+	add(OfSite, a.Site)
 	for _, category := range a.Categories {
-		ids = append(ids, categoryFeed(a.Site, category.ID))
+		add(OfCategory, a.Site, separator, inCategory, events.Token(category.ID))
 	}
 	for _, category := range a.Ever.Categories {
-		ids = append(ids, categoryFeed(a.Site, category))
+		add(OfCategory, a.Site, separator, inCategory, events.Token(category))
+	}
+	for _, tag := range slices.Concat(a.Tags, a.Ever.Tags) {
+		add(OfTag, a.Site, separator, withTag, events.Token(tag))
+	}
+	for _, author := range a.Authors {
+		add(OfAuthor, a.Site, separator, byAuthor, events.Token(author.Name))
+	}
+	for _, author := range a.Ever.Authors {
+		add(OfAuthor, a.Site, separator, byAuthor, events.Token(author))
+	}
+	greatest := a.Urgency
+	if a.Ever.Urgency > 0 {
+		greatest = min(greatest, a.Ever.Urgency)
+	}
+	for n := max(greatest, 1); n <= lastUrgency; n++ {
+		add(OfUrgency, a.Site, separator, ofUrgency, strconv.Itoa(n))
 	}
 	if a.HasGallery() || a.Ever.Gallery {
-		ids = append(ids, a.Site+separator+ofGallery)
+		add(OfGallery, a.Site, separator, ofGallery)
 	}
 	for _, above := range chain {
-		ids = append(ids, above+separator+ofAll)
+		add(OfSubtree, above, separator, ofAll)
+	}
+	for id, custom := range c.custom {
+		if custom.Filter.Matches(a, c.tree) || custom.Filter.MatchedEver(a, c.tree) {
+			ids = append(ids, id)
+		}
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids)
 }
 
-func categoryFeed(site, category string) string {
-	return site + separator + inCategory + events.Token(category)
-}
-
 // Parse gives the feed of an id; false if there is none, or no longer.
 func (c *Catalog) Parse(id string) (Feed, bool) {
+	if custom := c.custom[id]; custom != nil {
+		return Feed{ID: id, Site: custom.site, Kind: OfCustom}, true
+	}
 	siteID, rest, more := strings.Cut(id, separator)
 	f := Feed{ID: id, Site: siteID, Kind: OfSite}
 	if _, ok := c.tree.Get(siteID); !ok {
@@ -284,48 +392,69 @@ func (c *Catalog) Parse(id string) (Feed, bool) {
 		f.Kind = OfGallery
 		return f, true
 	}
-	category, ok := strings.CutPrefix(rest, inCategory)
-	if !ok || !categoryPattern.MatchString(category) {
-		return Feed{}, false
+	for prefix, kind := range map[string]Kind{inCategory: OfCategory, withTag: OfTag, byAuthor: OfAuthor, ofUrgency: OfUrgency} {
+		of, ok := strings.CutPrefix(rest, prefix)
+		if !ok || !tokenPattern.MatchString(of) || kind == OfUrgency && (len(of) != 1 || of[0] < '1' || of[0] > '0'+lastUrgency) {
+			continue
+		}
+		f.Kind, f.Of = kind, of
+		return f, true
 	}
-	f.Kind, f.Category = OfCategory, category
-	return f, true
+	return Feed{}, false
 }
 
 // Matches reports whether the feed is to show this version of the article.
 func (c *Catalog) Matches(f Feed, a *article.Article) bool {
-	if !a.Live() {
+	if !a.Live() || c.off(f.Kind) {
 		return false
 	}
 	switch f.Kind {
-	case OfSite:
-		return a.Site == f.Site
-	case OfCategory:
-		return a.Site == f.Site && slices.ContainsFunc(a.Categories, f.isCategory)
-	case OfGallery:
-		return a.Site == f.Site && a.HasGallery()
-	default:
+	case OfCustom:
+		return c.custom[f.ID].Filter.Matches(a, c.tree)
+	case OfSubtree:
 		return c.tree.Under(a.Site, f.Site)
 	}
+	if a.Site != f.Site {
+		return false
+	}
+	switch f.Kind {
+	case OfCategory:
+		return slices.ContainsFunc(a.Categories, f.isCategory)
+	case OfTag:
+		return slices.ContainsFunc(a.Tags, f.isOf)
+	case OfAuthor:
+		return slices.ContainsFunc(a.Authors, f.isBy)
+	case OfUrgency:
+		return a.Urgency > 0 && a.Urgency <= int(f.Of[0]-'0')
+	case OfGallery:
+		return a.HasGallery()
+	}
+	return true
 }
 
-func (f Feed) isCategory(category events.Category) bool {
-	return events.Token(category.ID) == f.Category
-}
+func (f Feed) isOf(name string) bool                    { return events.Token(name) == f.Of }
+func (f Feed) isCategory(category events.Category) bool { return f.isOf(category.ID) }
+func (f Feed) isBy(author events.Author) bool           { return f.isOf(author.Name) }
 
-// Title is the feed's title. The label of a category is known from its articles alone.
+// Title is the feed's title. The label of a category, tag or author is known from articles alone.
 func (c *Catalog) Title(f Feed, label string) string {
 	of, _ := c.tree.Get(f.Site)
 	name := article.Text(of.Name, maxName)
 	if name == "" {
 		name = of.ID
 	}
+	label = cmp.Or(label, f.Of)
 	switch f.Kind {
 	case OfCategory:
-		if label == "" {
-			label = f.Category
-		}
 		return name + " – " + label
+	case OfTag:
+		return name + " – Từ khóa: " + label
+	case OfAuthor:
+		return name + " – Bài của " + label
+	case OfUrgency:
+		return name + " – Tin khẩn, mức " + label + " trở lên"
+	case OfCustom:
+		return c.custom[f.ID].Title
 	case OfSubtree:
 		return name + " và các đơn vị trực thuộc"
 	case OfGallery:
@@ -334,13 +463,23 @@ func (c *Catalog) Title(f Feed, label string) string {
 	return name
 }
 
-// label is what the article calls the feed's category; empty in any other feed.
+// label is what the article calls the feed's category, tag or author; empty in any other feed.
 func (f Feed) label(a *article.Article) string {
-	i := slices.IndexFunc(a.Categories, f.isCategory)
-	if f.Kind != OfCategory || i < 0 {
-		return ""
+	switch f.Kind {
+	case OfCategory:
+		if i := slices.IndexFunc(a.Categories, f.isCategory); i >= 0 {
+			return categoryLabel(a.Categories[i])
+		}
+	case OfTag:
+		if i := slices.IndexFunc(a.Tags, f.isOf); i >= 0 {
+			return article.Text(a.Tags[i], maxName)
+		}
+	case OfAuthor:
+		if i := slices.IndexFunc(a.Authors, f.isBy); i >= 0 {
+			return article.Text(a.Authors[i].Name, maxName)
+		}
 	}
-	return categoryLabel(a.Categories[i])
+	return ""
 }
 
 // object is where the feed is stored, and the end of its public address.
@@ -352,14 +491,11 @@ func (c *Catalog) address(f Feed, name string) string {
 
 // sitesOf is the ids of the sites whose articles the feed may show.
 func (c *Catalog) sitesOf(f Feed) []string {
-	if f.Kind != OfSubtree {
-		return []string{f.Site}
+	switch f.Kind {
+	case OfCustom:
+		return c.custom[f.ID].sites
+	case OfSubtree:
+		return c.under[f.Site]
 	}
-	var ids []string
-	for _, s := range c.tree.All() {
-		if c.tree.Under(s.ID, f.Site) {
-			ids = append(ids, s.ID)
-		}
-	}
-	return ids
+	return []string{f.Site}
 }

@@ -11,12 +11,16 @@ import (
 	"github.com/loa-syndication/loa/internal/site"
 )
 
-func TestArticleConcernsItsSitesCategoriesAndAllAbove(t *testing.T) {
+func TestArticleConcernsItsSitesFeedsAndAllAbove(t *testing.T) {
 	a := many(t, ward, 1)[0]
 	a.Categories = []events.Category{{ID: "y-te", Label: "Y tế"}, {ID: "Tin tức"}}
-	a.Ever.Categories = []string{"thong-bao", "y-te"}
+	a.Tags = []string{"cap-nuoc"}
+	a.Authors = []events.Author{{Name: "Lan"}}
+	a.Urgency = 4
+	a.Ever = article.Selections{Categories: []string{"thong-bao", "y-te"}, Tags: []string{"le-hoi"}, Authors: []string{"Minh"}, Urgency: 3}
 	want := []string{
-		ward, ward + "--all", ward + "--in--" + events.Token("Tin tức"), ward + "--in--thong-bao", ward + "--in--y-te",
+		ward, ward + "--all", ward + "--by--Lan", ward + "--by--Minh", ward + "--in--" + events.Token("Tin tức"), ward + "--in--thong-bao", ward + "--in--y-te",
+		ward + "--tag--cap-nuoc", ward + "--tag--le-hoi", ward + "--urgency--3", ward + "--urgency--4",
 		sample.BenSong + "--all", sample.City + "--all",
 	}
 	c := city(t, Settings{})
@@ -37,18 +41,23 @@ func TestArticleConcernsItsSitesCategoriesAndAllAbove(t *testing.T) {
 func TestFeedIDs(t *testing.T) {
 	c := city(t, Settings{})
 	for id, want := range map[string]Feed{
-		ward:                {ward, ward, OfSite, ""},
-		ward + "--all":      {ward + "--all", ward, OfSubtree, ""},
-		ward + "--gallery":  {ward + "--gallery", ward, OfGallery, ""},
-		ward + "--in--all":  {ward + "--in--all", ward, OfCategory, "all"},
-		ward + "--in----x":  {ward + "--in----x", ward, OfCategory, "--x"},
-		ward + "--in--in--": {ward + "--in--in--", ward, OfCategory, "in--"},
+		ward:                  {ward, ward, OfSite, ""},
+		ward + "--all":        {ward + "--all", ward, OfSubtree, ""},
+		ward + "--gallery":    {ward + "--gallery", ward, OfGallery, ""},
+		ward + "--in--all":    {ward + "--in--all", ward, OfCategory, "all"},
+		ward + "--in----x":    {ward + "--in----x", ward, OfCategory, "--x"},
+		ward + "--tag--x":     {ward + "--tag--x", ward, OfTag, "x"},
+		ward + "--by--x":      {ward + "--by--x", ward, OfAuthor, "x"},
+		ward + "--urgency--1": {ward + "--urgency--1", ward, OfUrgency, "1"},
+		ward + "--urgency--4": {ward + "--urgency--4", ward, OfUrgency, "4"},
+		ward + "--in--in--":   {ward + "--in--in--", ward, OfCategory, "in--"},
 	} {
 		if got, ok := c.Parse(id); !ok || got != want {
 			t.Errorf("%s is %+v", id, got)
 		}
 	}
 	for _, id := range []string{"", "--all", "la", ward + "-", ward + "--", ward + "--in--", ward + "--in--a.b", ward + "--ALL",
+		ward + "--tag--", ward + "--by--", ward + "--urgency--0", ward + "--urgency--5", ward + "--urgency--11", ward + "--urgency--",
 		ward + "--in--" + strings.Repeat("x", 65), ward + "--in--../x", strings.ToUpper(ward)} {
 		if got, ok := c.Parse(id); ok {
 			t.Errorf("%q is %+v", id, got)

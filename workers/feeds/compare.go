@@ -3,9 +3,9 @@ package feeds
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -130,53 +130,70 @@ func (ix *Indexes) read(ctx context.Context, ids []string) (map[string]*index, e
 	return found, nil
 }
 
-// galleriesFilled is a key beside the indexes, and no feed's id. Where it is missing, the log may be
-// older than galleries are, and hold pictures that none of them was told of.
-const galleriesFilled = "filled.galleries"
-
-// archivesFilled is such a key, too: where it is missing, indexes may have dropped articles before
-// there were archives to put them into.
-const archivesFilled = "filled.archives"
-
-// ArchivesLack reports whether all feeds have to be compared for the sake of their archives.
-func (ix *Indexes) ArchivesLack(ctx context.Context) (bool, error) {
-	_, filled, err := streams.LatestValue(ctx, ix.js, streams.FeedsBucket, archivesFilled)
-	if err != nil {
-		return false, fmt.Errorf("look up whether archives were filled: %w", err)
-	}
-	return filled == 0, nil
+// notes are the kinds of feeds whose ids articles alone tell, each with a key beside the indexes
+// that is no feed's id. Where it is missing, the log may be older than the kind is, or than it was
+// last put off, and hold articles that no feed was told of.
+var notes = map[Kind]string{
+	OfCategory: note + "categories", OfTag: note + "tags", OfAuthor: note + "authors",
+	OfUrgency: note + "urgencies", OfGallery: note + "galleries",
 }
 
-// Lacking gives the feeds of sites and subtrees that have no entries although the log holds
-// articles for them: those of sites that came into the tree above articles which were there
-// already. Nothing else would fill them but new articles. Until [Indexes.Filled], it gives
-// galleries too; afterwards, one without entries is that of a site without pictures.
-func (ix *Indexes) Lacking(ctx context.Context) ([]Feed, error) {
-	_, galleries, err := streams.LatestValue(ctx, ix.js, streams.FeedsBucket, galleriesFilled)
+const (
+	// note begins the keys of the notes.
+	note = "filled."
+	// archivesNote is one, too: where it is missing, indexes may have dropped articles before there
+	// were archives to put them into.
+	archivesNote = note + "archives"
+)
+
+// Lack is what only the log can give.
+type Lack struct {
+	// Feeds are those of sites and subtrees that have no entries although the log holds articles for
+	// them: of sites that came into the tree above articles which were there already.
+	Feeds []Feed
+	// Kinds are those of which every feed may lack entries.
+	Kinds []Kind
+	// Archives says that every feed's archives may.
+	Archives bool
+}
+
+// Nothing reports whether there is nothing that they lack.
+func (l Lack) Nothing() bool { return len(l.Feeds) == 0 && len(l.Kinds) == 0 && !l.Archives }
+
+// Lacking finds what nothing would give the feeds but new articles. Of [Lack.Kinds] there are none
+// after [Indexes.Filled]: a feed of them without entries is of nothing then.
+func (ix *Indexes) Lacking(ctx context.Context) (lack Lack, err error) {
+	filled, err := ix.noted(ctx, archivesNote)
 	if err != nil {
-		return nil, fmt.Errorf("look up whether galleries were filled: %w", err)
+		return Lack{}, err
+	}
+	lack.Archives = !filled
+	for kind, key := range notes {
+		noted, err := ix.noted(ctx, key)
+		if err != nil {
+			return Lack{}, err
+		}
+		if !noted && !ix.catalog.off(kind) {
+			lack.Kinds = append(lack.Kinds, kind)
+		}
 	}
 	var ids []string
 	for _, s := range ix.catalog.tree.All() {
 		ids = append(ids, s.ID, s.ID+separator+ofAll)
-		if galleries == 0 {
-			ids = append(ids, s.ID+separator+ofGallery)
-		}
 	}
 	log, err := ix.js.Stream(ctx, streams.Articles)
 	if err != nil {
-		return nil, fmt.Errorf("open the log: %w", err)
+		return Lack{}, fmt.Errorf("open the log: %w", err)
 	}
-	var lacking []Feed
 	published := map[string]bool{} // by the site's id
 	for part := range slices.Chunk(ids, indexesAtOnce) {
 		found, err := ix.read(ctx, part)
 		if err != nil {
-			return nil, err
+			return Lack{}, err
 		}
 		for _, id := range part {
 			feed, ok := ix.catalog.Parse(id)
-			if !ok || len(found[id].Refs) > 0 {
+			if !ok || len(found[id].Refs) > 0 || ix.catalog.off(feed.Kind) {
 				continue
 			}
 			for _, site := range ix.catalog.sitesOf(feed) {
@@ -184,37 +201,139 @@ func (ix *Indexes) Lacking(ctx context.Context) ([]Feed, error) {
 				if !known {
 					info, err := log.Info(ctx, jetstream.WithSubjectFilter(streams.ArticlesOf(site)))
 					if err != nil {
-						return nil, fmt.Errorf("look up whether site %s has articles: %w", site, err)
+						return Lack{}, fmt.Errorf("look up whether site %s has articles: %w", site, err)
 					}
 					has = len(info.State.Subjects) > 0
 					published[site] = has
 				}
 				if has {
-					lacking = append(lacking, feed)
+					lack.Feeds = append(lack.Feeds, feed)
 					break
 				}
 			}
 		}
 	}
-	return lacking, nil
+	return lack, nil
+}
+
+// noted reports whether a note is there.
+func (ix *Indexes) noted(ctx context.Context, key string) (bool, error) {
+	value, _, err := streams.LatestValue(ctx, ix.js, streams.FeedsBucket, key)
+	if err != nil {
+		return false, fmt.Errorf("look up whether feeds were filled: %w", err)
+	}
+	return len(value) > 0, nil
 }
 
 // Filled notes that what the feeds lacked has been flagged.
 func (ix *Indexes) Filled(ctx context.Context) error {
 	bucket, err := ix.js.KeyValue(ctx, streams.FeedsBucket)
-	for _, key := range []string{galleriesFilled, archivesFilled} {
-		if err == nil {
-			_, err = bucket.Create(ctx, key, nil)
-		}
-		if errors.Is(err, jetstream.ErrKeyExists) {
-			err = nil
-		}
-	}
 	if err != nil {
-		return fmt.Errorf("note that feeds were filled: %w", err)
+		return fmt.Errorf("open bucket %s: %w", streams.FeedsBucket, err)
+	}
+	wanted := map[string]bool{archivesNote: true}
+	for kind, key := range notes {
+		wanted[key] = !ix.catalog.off(kind)
+	}
+	for key, on := range wanted {
+		noted, err := ix.noted(ctx, key)
+		if err != nil {
+			return err
+		}
+		switch {
+		case noted && !on: // what comes from now on is told to none of its feeds
+			err = bucket.Delete(ctx, key)
+		case !noted && on:
+			_, err = bucket.PutString(ctx, key, "1")
+		}
+		if err != nil {
+			return fmt.Errorf("note that feeds were filled, as %s: %w", key, err)
+		}
 	}
 	return nil
 }
 
-// Sites is the ids of the sites whose articles the feed may show.
-func (ix *Indexes) Sites(f Feed) []string { return ix.catalog.sitesOf(f) }
+// Outdated gives the ids of the feeds that the configuration has otherwise than it had them when
+// they were last rendered: by other settings, of other sites, or, if they are custom ones, not
+// at all, or not yet. A flag whose key is [Anew] has one looked at.
+func (ix *Indexes) Outdated(ctx context.Context) ([]string, error) {
+	bucket, err := ix.js.KeyValue(ctx, streams.FeedsBucket)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", streams.FeedsBucket, err)
+	}
+	var ids []string
+	seen := map[string]bool{}
+	err = eachIndex(ctx, bucket, func(id string, value []byte) error {
+		var had struct {
+			Form      string `json:"form"`
+			Selection string `json:"selection"`
+		}
+		if err := json.Unmarshal(value, &had); err != nil {
+			return fmt.Errorf("index of %s: %w", id, err)
+		}
+		seen[id] = true
+		feed, ok := ix.catalog.Parse(id)
+		if !ok && wasCustom(id, had.Selection) || ok && (had.Form != ix.catalog.form(feed) || had.Selection != ix.catalog.selection(feed)) {
+			ids = append(ids, id)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for feeds that were made by other settings: %w", err)
+	}
+	for id := range ix.catalog.custom {
+		if !seen[id] {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
+
+// eachIndex calls each with the indexes that the bucket holds, and their ids.
+func eachIndex(ctx context.Context, bucket jetstream.KeyValue, each func(id string, value []byte) error) error {
+	// A watch begins with the current values of all keys, and then says that it has.
+	w, err := bucket.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case v, ok := <-w.Updates():
+			if !ok {
+				return fmt.Errorf("the watch ended before it had given all")
+			}
+			if v == nil {
+				return nil
+			}
+			if strings.HasPrefix(v.Key(), note) {
+				continue
+			}
+			if err := each(v.Key(), v.Value()); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// Sites is the ids of the sites whose articles the feeds that lack some may show; nil: of all.
+func (ix *Indexes) Sites(l Lack) []string {
+	if len(l.Kinds) > 0 || l.Archives {
+		return nil
+	}
+	var ids []string
+	for _, f := range l.Feeds {
+		ids = append(ids, ix.catalog.sitesOf(f)...)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// Has reports whether the feed is one of those that lack some.
+func (l Lack) Has(c *Catalog, id string) bool {
+	f, ok := c.Parse(id)
+	return ok && (l.Archives && f.archived() || slices.Contains(l.Kinds, f.Kind) || slices.Contains(l.Feeds, f))
+}

@@ -4,9 +4,10 @@
 //	                       ▲     └──▶ feeds/<feed>/archive/<yyyy-mm>.atom, <yyyy-mm>-2.atom, …
 //	       the log ────────┘
 //
-// For each site there is a feed of what it publishes, one for each of its categories, one for the
-// whole subtree under it, and one of the pictures in its gallery (see [Catalog]). A feed's index is the list of its newest
-// entries, kept in the bucket "feeds". [Feeds.Reconcile] takes all of a feed's waiting flags,
+// For each site there is a feed of what it publishes, one for each of its categories, tags and
+// authors, for what is urgent, for the whole subtree under it, and for the pictures in its gallery;
+// and there are custom ones, of what a filter selects (see [Catalog]). A feed's index is the list of
+// its newest entries, kept in the bucket "feeds". [Feeds.Reconcile] takes all of a feed's waiting flags,
 // applies the articles they name, as the log holds them now, to the index, renders every
 // format once, and stores the results. What did not change is not written again.
 //
@@ -31,6 +32,10 @@
 // A withdrawn article that was shown leaves a stub and a tombstone, which the index remembers;
 // JetStream's scheduler says when their time is over (see [Feeds.Times]).
 //
+// An index also says by which settings it was made. Of those that the configuration has otherwise
+// now, a flag of the key [Anew] is raised at the start (see [Indexes.Outdated]): they are rendered
+// anew, and filled from the log where they select others.
+//
 // An index keeps some more entries than are shown. When withdrawals use them up although the
 // log holds older articles, the log is walked, all of the feed's sites: the only step whose
 // cost depends on the number of articles, taken once in a hundred and fifty withdrawals or fewer.
@@ -53,6 +58,9 @@ import (
 const (
 	// FlagKind is the kind of the flags that this package reconciles.
 	FlagKind = "feed"
+	// Anew is the key of a flag that names no article: the configuration may have the feed
+	// otherwise than it is.
+	Anew = "anew"
 
 	// batch is how many flags are taken at once, which is all that wait, as a rule.
 	batch = 1000
@@ -147,9 +155,8 @@ func (f *Feeds) Limits(target string) reconcile.Limits {
 // another worker ahead), which passes; the flags wait.
 func (f *Feeds) Reconcile(ctx context.Context, target string, flags []reconcile.Flag) error {
 	feed, ok := f.catalog.Parse(target)
-	if !ok { // its site was removed; what it showed stays readable
-		f.events.Debug().Str("target", target).Msg("flags of an unknown feed dropped")
-		return nil
+	if !ok {
+		return f.drop(ctx, target)
 	}
 	began := time.Now()
 	h, err := f.readIndex(ctx, feed.ID)
@@ -176,6 +183,9 @@ func (f *Feeds) Reconcile(ctx context.Context, target string, flags []reconcile.
 func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (stored int, err error) {
 	page := f.catalog.Page(feed)
 	before := h.face(page) + latest(h.Months)
+	if err := f.reselect(ctx, feed, h); err != nil {
+		return 0, err
+	}
 	if err := f.take(ctx, feed, h, wants); err != nil {
 		return 0, err
 	}
@@ -186,16 +196,17 @@ func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (st
 		}
 	}
 	f.trim(feed, h)
-	if h.stored == nil && len(h.Refs) == 0 {
+	if h.stored == nil && len(h.Refs) == 0 && feed.Kind != OfCustom {
 		return 0, nil // withdrawn before it was ever shown: there need be no feed
 	}
+	h.Form = f.catalog.form(feed)
 	m, err := f.look(ctx, feed)
 	if err != nil {
 		return 0, err
 	}
 	var show view
 	face := func() string { return h.face(page) + archives.leadsTo(h.Months) }
-	fresh := face() == before && !h.short(page) && m.show(stamp{h.Revision, f.catalog.form(feed)})
+	fresh := face() == before && !h.short(page) && m.show(stamp{h.Revision, h.Form})
 	if !fresh {
 		if show, err = f.load(ctx, feed, h); err != nil {
 			return 0, err
@@ -208,13 +219,15 @@ func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (st
 	if changed && h.accepted.After(h.Updated) {
 		h.Updated = h.accepted
 	}
-	if changed || m.latest() > h.Revision {
+	if changed || h.stored == nil || m.latest() > h.Revision {
 		// The objects are ahead when the bucket was lost, or restored from a backup. If they are
 		// because this worker was overtaken, it cannot write the index.
 		h.Revision = max(h.Revision, m.latest()) + 1
 	}
 	if archives != nil {
 		h.Archives = max(h.Archives, archives.latest) + 1
+	} else {
+		h.Selection = f.catalog.selection(feed)
 	}
 	if err := f.writeIndex(ctx, feed, h); err != nil { // what is kept in reserve may have changed, too
 		return 0, err
@@ -227,7 +240,7 @@ func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (st
 		if err != nil {
 			return 0, err
 		}
-		h.Months, h.Archived = archives.months, archives.archived
+		h.Months, h.Archived, h.Selection = archives.months, archives.archived, f.catalog.selection(feed)
 		if err := f.writeIndex(ctx, feed, h); err != nil {
 			return 0, err
 		}
@@ -245,7 +258,7 @@ func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (st
 func (f *Feeds) wants(target string, flags []reconcile.Flag) []want {
 	var all []want
 	for _, flag := range flags {
-		if flag.Key == dueKey {
+		if flag.Key == dueKey || flag.Key == Anew {
 			continue
 		}
 		key, err := streams.ParseKey(flag.Key)

@@ -174,6 +174,11 @@ func (w *world) another(c *Catalog) *Feeds {
 	return f
 }
 
+// categoryFeed is the id of a feed of one category.
+func categoryFeed(site, category string) string {
+	return site + separator + inCategory + events.Token(category)
+}
+
 // put writes versions to the log and returns their flags.
 func (w *world) put(articles ...*article.Article) []reconcile.Flag {
 	w.t.Helper()

@@ -23,6 +23,10 @@ const reserve = 150
 // feed's id, with one writer at a time; its size, and the cost of a change, do not depend on how
 // many articles there are.
 type index struct {
+	// Form is that of the rendering, and Selection what the feed selected, when the index was
+	// written; empty in one that is older than they are.
+	Form      string `json:"form,omitempty"`
+	Selection string `json:"selection,omitempty"`
 	// Revision counts the states of what is shown. The stored renderings carry it.
 	Revision uint64 `json:"revision"`
 	// Updated is when the last version that changed what is shown entered the log.

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // listFor is how long a list of the feeds is good for: making one reads every index.
@@ -51,41 +49,26 @@ func (f *Feeds) List(ctx context.Context) ([]Info, error) {
 }
 
 func (f *Feeds) readList(ctx context.Context) ([]Info, error) {
-	// A watch begins with the current values of all keys, and then says that it has.
-	w, err := f.bucket.WatchAll(ctx, jetstream.IgnoreDeletes())
-	if err != nil {
-		return nil, err
-	}
-	defer w.Stop()
 	var infos []Info
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case v, ok := <-w.Updates():
-			if !ok {
-				return nil, fmt.Errorf("the watch ended before it had given all")
-			}
-			if v == nil {
-				slices.SortFunc(infos, func(a, b Info) int { return strings.Compare(a.ID, b.ID) })
-				return infos, nil
-			}
-			feed, ok := f.catalog.Parse(v.Key())
-			if !ok {
-				continue
-			}
-			var ix struct {
-				Updated time.Time  `json:"updated"`
-				Label   string     `json:"label"`
-				Refs    []struct{} `json:"refs"`
-			}
-			if err := json.Unmarshal(v.Value(), &ix); err != nil {
-				return nil, fmt.Errorf("index of %s: %w", feed.ID, err)
-			}
-			infos = append(infos, Info{
-				ID: feed.ID, Title: f.catalog.Title(feed, ix.Label), Site: feed.Site, Kind: feed.Kind,
-				Updated: ix.Updated, Entries: min(len(ix.Refs), f.catalog.Page(feed)),
-			})
+	err := eachIndex(ctx, f.bucket, func(id string, value []byte) error {
+		feed, ok := f.catalog.Parse(id)
+		if !ok {
+			return nil
 		}
-	}
+		var ix struct {
+			Updated time.Time  `json:"updated"`
+			Label   string     `json:"label"`
+			Refs    []struct{} `json:"refs"`
+		}
+		if err := json.Unmarshal(value, &ix); err != nil {
+			return fmt.Errorf("index of %s: %w", feed.ID, err)
+		}
+		infos = append(infos, Info{
+			ID: feed.ID, Title: f.catalog.Title(feed, ix.Label), Site: feed.Site, Kind: feed.Kind,
+			Updated: ix.Updated, Entries: min(len(ix.Refs), f.catalog.Page(feed)),
+		})
+		return nil
+	})
+	slices.SortFunc(infos, func(a, b Info) int { return strings.Compare(a.ID, b.ID) })
+	return infos, err
 }

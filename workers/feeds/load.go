@@ -142,6 +142,16 @@ func (f *Feeds) load(ctx context.Context, feed Feed, h *held) (show view, err er
 // refill walks the log of the feed's sites for entries older than those that the index knows.
 func (f *Feeds) refill(ctx context.Context, feed Feed, h *held) error {
 	h.Floor = nil
+	if err := f.walk(ctx, feed, func(part []streams.Entry) { f.apply(feed, h, part) }); err != nil {
+		return err
+	}
+	f.metrics.refills.Inc()
+	f.events.Info().Str("target", feed.ID).Int("entries", len(h.Refs)).Msg("feed refilled from the log")
+	return nil
+}
+
+// walk gives the articles of the feed's sites as the log holds them, some at a time.
+func (f *Feeds) walk(ctx context.Context, feed Feed, each func([]streams.Entry)) error {
 	part := make([]streams.Entry, 0, readAtOnce)
 	for _, site := range f.catalog.sitesOf(feed) {
 		for e, err := range f.log.Walk(ctx, site, 0) {
@@ -149,13 +159,11 @@ func (f *Feeds) refill(ctx context.Context, feed Feed, h *held) error {
 				return err
 			}
 			if part = append(part, e); len(part) == cap(part) {
-				f.apply(feed, h, part)
+				each(part)
 				part = part[:0]
 			}
 		}
 	}
-	f.apply(feed, h, part)
-	f.metrics.refills.Inc()
-	f.events.Info().Str("target", feed.ID).Int("entries", len(h.Refs)).Msg("feed refilled from the log")
+	each(part)
 	return nil
 }

@@ -104,7 +104,7 @@ func (f *Feeds) store(ctx context.Context, feed Feed, ix *index, show view, m *m
 	if err != nil {
 		return 0, err
 	}
-	now := stamp{ix.Revision, f.catalog.form(feed)}
+	now := stamp{ix.Revision, ix.Form}
 	m.told = false
 	var stored atomic.Int64
 	var g errgroup.Group // one that fails leaves the others to end: a write cut short may have happened
