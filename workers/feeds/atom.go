@@ -30,7 +30,8 @@ type atomEntry struct {
 	Authors    []*gorilla.AtomPerson `xml:"author"`
 	Categories []atomCategory        `xml:"category"`
 	Links      []atomLink            `xml:"link"`
-	Thumbnail  *rssThumbnail         `xml:"media:thumbnail"`
+	Media      []mediaContent        `xml:"media:content"`
+	Thumbnail  *mediaThumbnail       `xml:"media:thumbnail"`
 }
 
 // atomLink is a link (RFC 4287 §4.2.7).
@@ -61,11 +62,11 @@ func atomElement(e *entry) ([]byte, error) {
 	if e.terms != "" {
 		base.Rights = join(e.rights, e.terms)
 	}
-	x := atomEntry{AtomEntry: base, Lang: e.language}
+	x := atomEntry{AtomEntry: base, Lang: e.language, Thumbnail: e.mediaThumbnail()}
 	if e.url != "" {
 		x.Links = append(x.Links, atomLink{Href: e.url, Rel: "alternate", Type: "text/html"})
 	}
-	for _, m := range e.media {
+	for _, m := range e.attachments() {
 		x.Links = append(x.Links, atomLink{Href: m.url, Rel: "enclosure", Type: m.mediaType, Title: m.caption(), Length: m.size})
 	}
 	if e.source != nil && e.source.URL != "" {
@@ -77,8 +78,10 @@ func atomElement(e *entry) ([]byte, error) {
 	for _, l := range e.labels {
 		x.Categories = append(x.Categories, atomCategory{Term: l.term, Scheme: l.scheme, Label: l.text})
 	}
-	if t := e.thumbnail; t != nil {
-		x.Thumbnail = &rssThumbnail{URL: t.url, Width: t.width, Height: t.height}
+	for _, m := range e.mediaContents() {
+		if m.Medium == "image" { // of others, links say all there is
+			x.Media = append(x.Media, m)
+		}
 	}
 	return xml.MarshalIndent(x, "  ", "  ")
 }

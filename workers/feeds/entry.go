@@ -3,6 +3,7 @@ package feeds
 import (
 	"cmp"
 	"html"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/internal/portal"
 )
 
 // Limits of what one entry may hold, whatever the log holds: intake's limits are narrower, or
@@ -26,7 +28,6 @@ const (
 	maxLabels      = 40 // categories and tags
 	maxMedia       = 20 // pictures and attachments
 	maxPlaces      = 20
-	maxMediaType   = 100 // runes
 	largestPicture = 1280
 )
 
@@ -51,6 +52,9 @@ type entry struct {
 	source    *events.Source
 	extension extension
 }
+
+// mediaType is the form of one that feeds can name (RFC 6838 §4.2).
+var mediaType = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,63}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,63}$`)
 
 // label is a category of a site, which has a term and a scheme, or a tag.
 type label struct{ text, term, scheme string }
@@ -88,11 +92,14 @@ func (c *Catalog) entry(a *article.Article) *entry {
 		id:       article.Text(cmp.Or(a.GUID, article.NewGUID(a.Site, a.ID)), maxID),
 		url:      address(a.URL),
 		title:    article.Text(a.Title, maxTitle),
-		language: article.Text(cmp.Or(a.Language, c.settings.Language), maxName),
+		language: a.Language,
 		summary:  article.Text(a.Summary, maxSummary),
 		labels:   labels(a, of.URL),
 		media:    media(a),
 		places:   places(a.Places),
+	}
+	if !portal.IsLanguage(e.language) {
+		e.language = c.settings.Language
 	}
 	e.title = cmp.Or(e.title, article.Text(e.summary, maxTitle), e.url, e.id)
 	e.content = article.Chars(a.Body)
@@ -163,18 +170,34 @@ func (e *entry) item() *gorilla.Item {
 	return i
 }
 
+// attachments are the media as they go with the entry: the enclosure first, so that readers of
+// every format take the same for the one they know.
+func (e *entry) attachments() []medium {
+	first := e.enclosure()
+	if first == nil {
+		return e.media
+	}
+	all := []medium{*first}
+	for i := range e.media {
+		if m := &e.media[i]; m != first {
+			all = append(all, *m)
+		}
+	}
+	return all
+}
+
 // enclosure is the one medium that RSS allows: a file that goes with the article, which nothing
 // else shows, or else the first medium whose size and type are known.
 func (e *entry) enclosure() *medium {
-	if i := slices.IndexFunc(e.media, func(m medium) bool { return m.kept }); i >= 0 {
-		return &e.media[i]
+	known := func(m medium) bool { return m.size > 0 && m.mediaType != "" }
+	i := slices.IndexFunc(e.media, func(m medium) bool { return m.kept && known(m) })
+	if i < 0 {
+		i = slices.IndexFunc(e.media, known)
 	}
-	for i := range e.media {
-		if m := &e.media[i]; m.size > 0 && m.mediaType != "" {
-			return m
-		}
+	if i < 0 {
+		return nil
 	}
-	return nil
+	return &e.media[i]
 }
 
 // address is s if it is an absolute http or https address, else empty.
@@ -250,7 +273,10 @@ func media(a *article.Article) []medium {
 	}
 	kept := all[:0]
 	for _, m := range all[:min(len(all), maxMedia)] {
-		m.url, m.mediaType, m.size = address(m.url), article.Text(m.mediaType, maxMediaType), max(m.size, 0)
+		m.url, m.size = address(m.url), max(m.size, 0)
+		if !mediaType.MatchString(m.mediaType) {
+			m.mediaType = ""
+		}
 		if m.url != "" {
 			kept = append(kept, m)
 		}

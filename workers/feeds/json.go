@@ -33,6 +33,15 @@ type jsonAttachment struct {
 	MIMEType string `json:"mime_type"`
 	Title    string `json:"title,omitempty"`
 	Size     int64  `json:"size_in_bytes,omitempty"`
+
+	Extension *jsonPicture `json:"_loa,omitempty"`
+}
+
+// jsonPicture is what is known of a picture beyond other files.
+type jsonPicture struct {
+	Width  int    `json:"width,omitempty"`
+	Height int    `json:"height,omitempty"`
+	Credit string `json:"credit,omitempty"`
 }
 
 // jsonElement renders an item.
@@ -48,12 +57,19 @@ func jsonElement(e *entry) ([]byte, error) {
 		base.Tags = append(base.Tags, l.text)
 	}
 	x := jsonItem{JSONItem: base, Language: e.language, Extension: e.extension}
-	for _, m := range e.media {
+	if e.source != nil {
+		base.ExternalUrl = e.source.URL
+	}
+	for _, m := range e.attachments() {
 		kind := m.mediaType
 		if kind == "" {
 			kind = "application/octet-stream" // a required member
 		}
-		x.Attachments = append(x.Attachments, jsonAttachment{URL: m.url, MIMEType: kind, Title: m.caption(), Size: m.size})
+		a := jsonAttachment{URL: m.url, MIMEType: kind, Title: m.caption(), Size: m.size}
+		if m.credit != "" || m.width > 0 {
+			a.Extension = &jsonPicture{m.width, m.height, m.credit}
+		}
+		x.Attachments = append(x.Attachments, a)
 	}
 	var b bytes.Buffer
 	if err := encodeJSON(&b, x); err != nil {

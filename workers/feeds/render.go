@@ -15,7 +15,7 @@ import (
 
 const (
 	// formVersion is this program's way to render. Raising it has feeds rendered anew.
-	formVersion = 1
+	formVersion = 2
 	generator   = "Loa"
 
 	// maxFull is the size that the entries with full contents may have together, in the

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -241,11 +242,11 @@ func sameItem(t *testing.T, where string, format int, item *gofeed.Item, a *arti
 			t.Errorf("%s: %s: enclosures %v, want %s first", where, a.ID, item.Enclosures, wide.URL)
 		}
 	case len(a.Attachments) == 2:
-		i := 1 // Atom and JSON have both; RSS the one whose size is known
+		n := 2 // Atom and JSON have both, in their order of use; RSS the one whose size is known
 		if format == formatRSS {
-			i = 0
+			n = 1
 		}
-		if len(item.Enclosures) != i+1 || item.Enclosures[i].URL != a.Attachments[1].URL || item.Enclosures[i].Length != "12345" {
+		if len(item.Enclosures) != n || item.Enclosures[0].URL != a.Attachments[1].URL || item.Enclosures[0].Length != "12345" {
 			t.Errorf("%s: %s: enclosures %v", where, a.ID, item.Enclosures)
 		}
 	}
@@ -414,36 +415,69 @@ func wellFormed(t *testing.T, format int, doc []byte) {
 }
 
 func FuzzWhateverTheLogHoldsReadsBack(f *testing.F) {
-	f.Add("Lịch tiếp công dân", "<p>Xin chào</p>", "Bà Lê Thu Hà", "thong-bao")
-	f.Add("]]><script>\x00\ufffe\xff", "<p>a]]>b\x0b</p>", "\u202eA\u2066", "a.b.>")
-	f.Add(strings.Repeat("ệ", 5000), strings.Repeat("]", 3000)+">", " ", "*")
-	f.Add("&amp;&#0;&lt;", "\r\n\t\v\f\u2028", "--><!--", "]]>")
-	f.Add("e\u0301\u0302\u0303\u0304\u0305\u0306\u0307\u0308\u0309\u030a", "<![CDATA[x]]>", "\u200d", "\u0085")
-	c := city(f, Settings{})
-	base := many(f, ward, 1)[0]
-	f.Fuzz(func(t *testing.T, title, body, author, category string) {
+	f.Add("Lịch tiếp công dân", "<p>Xin chào</p>", "Bà Lê Thu Hà", "thong-bao", "https://anhoa.example/tin", "vi")
+	f.Add("]]><script>\x00\ufffe\xff", "<p>a]]>b\x0b</p>", "\u202eA\u2066", "a.b.>", "jav&#x09;ascript:alert(1)", "vi\x00")
+	f.Add(strings.Repeat("ệ", 5000), strings.Repeat("]", 3000)+">", " ", "*", "//host/../x", "en-GB")
+	f.Add("&amp;&#0;&lt;", "\r\n\t\v\f\u2028", "--><!--", "]]>", "https://a.example/ x?q=<>\"'&", "i-klingon")
+	f.Add("e\u0301\u0302\u0303\u0304\u0305\u0306\u0307\u0308\u0309\u030a", "<![CDATA[x]]>", "\u200d", "\u0085", "/tin/1", "")
+	f.Add("\xed\xa0\x80 nửa cặp", "<img src=\"/a.jpg\">\xed\xb0\x80", "\ufeff", "\ue000", "https://[::1", "x")
+	c := rich(f)
+	base := withGallery(many(f, ward, 1)[0], "a")
+	f.Fuzz(func(t *testing.T, title, body, author, category, link, language string) {
 		a := *base
-		a.Title, a.Body, a.Summary, a.Correction = title, body, title, author
-		a.Authors = []events.Author{{Name: author}}
+		a.Title, a.Body, a.Summary, a.Correction, a.URL, a.Language = title, body, title, author, link, language
+		a.Authors = []events.Author{{Name: author, URL: link}}
 		a.Categories = []events.Category{{ID: category, Label: author}}
 		a.Tags = []string{title}
-		docs, _ := rendered(t, c, ward, []*article.Article{&a})
-		for i, format := range formats {
-			wellFormed(t, i, docs[i])
-			item := parse(t, docs[i]).Items[0]
-			want := c.entry(&a)
-			if item.GUID != a.GUID || item.Title != want.title {
-				t.Errorf("%s: %s %q, want %s %q", format.name, item.GUID, item.Title, a.GUID, want.title)
-			}
-			if text := article.Text(title, maxTitle); text != "" && item.Title != text {
-				t.Errorf("%s: title %q, want %q", format.name, item.Title, text)
-			}
-			if text := article.Text(author, maxName); text != "" && item.Authors[0].Name != text {
-				t.Errorf("%s: author %q, want %q", format.name, item.Authors[0].Name, text)
-			}
-			if content := article.Chars(body); content != "" && !strings.HasSuffix(strings.TrimSpace(item.Content), strings.TrimSpace(content)) {
-				t.Errorf("%s: content %q, want %q", format.name, item.Content, content)
+		a.Places = []events.Place{{Name: category}}
+		a.Rights = &events.Rights{Copyright: author, UsageTerms: title}
+		a.Source = &events.Source{Name: author, URL: link}
+		a.Images = slices.Clone(a.Images)
+		a.Images[len(a.Images)-1].Caption, a.Images[len(a.Images)-1].Credit = title, author
+		a.Attachments = linked(events.Attachment{URL: link, Title: title, MediaType: category, Size: int64(len(body))})
+		for _, feed := range []string{ward, gallery} {
+			docs, _ := rendered(t, c, feed, []*article.Article{&a})
+			var first []*gofeed.Item // as RSS has them
+			for i, format := range formats {
+				wellFormed(t, i, docs[i])
+				got := parse(t, docs[i])
+				if i == formatRSS {
+					first = got.Items
+				}
+				if i != formatJSON {
+					root := tree(t, docs[i])
+					root.check(root.name, func(form string, args ...any) {
+						if what := fmt.Sprintf(form, args...); address(link) != "" || !strings.Contains(what, "0 elements link") {
+							t.Errorf("%s as %s: %s", feed, format.label, what)
+						}
+					})
+				}
+				for n, item := range got.Items {
+					if f, want := faceOf(i, item), faceOf(formatRSS, first[n]); !reflect.DeepEqual(f, want) {
+						t.Errorf("%s as %s: %+v, RSS %+v", feed, format.label, f, want)
+					}
+				}
+				if feed == ward {
+					readsBack(t, c, format.name, got.Items[0], &a)
+				}
 			}
 		}
 	})
+}
+
+// readsBack compares what gofeed reads with what went in.
+func readsBack(t *testing.T, c *Catalog, where string, item *gofeed.Item, a *article.Article) {
+	t.Helper()
+	if want := c.entry(a); item.GUID != a.GUID || item.Title != want.title || item.Link != want.url {
+		t.Errorf("%s: %s %q %q, want %s %q %q", where, item.GUID, item.Title, item.Link, a.GUID, want.title, want.url)
+	}
+	if text := article.Text(a.Title, maxTitle); text != "" && item.Title != text {
+		t.Errorf("%s: title %q, want %q", where, item.Title, text)
+	}
+	if text := article.Text(a.Authors[0].Name, maxName); text != "" && item.Authors[0].Name != text {
+		t.Errorf("%s: author %q, want %q", where, item.Authors[0].Name, text)
+	}
+	if content := article.Chars(a.Body); content != "" && !strings.HasSuffix(strings.TrimSpace(item.Content), strings.TrimSpace(content)) {
+		t.Errorf("%s: content %q, want %q", where, item.Content, content)
+	}
 }

@@ -17,7 +17,6 @@ const (
 	nsContent = "http://purl.org/rss/1.0/modules/content/"
 	nsDC      = "http://purl.org/dc/elements/1.1/"
 	nsTerms   = "http://purl.org/dc/terms/"
-	nsMedia   = "http://search.yahoo.com/mrss/"
 )
 
 // The types below extend gorilla/feeds by embedding: a field here takes the place of the
@@ -46,42 +45,27 @@ type rssChannel struct {
 
 type rssItem struct {
 	*gorilla.RssItem
+	Link       string        `xml:"link,omitempty"` // an empty one is no address
 	Creators   []string      `xml:"dc:creator"`
 	Categories []rssCategory `xml:"category"`
 	Updated    string        `xml:"atom:updated"`
-	Created    string        `xml:"dcterms:created"`
-	Modified   string        `xml:"dcterms:modified"`
-	Language   string        `xml:"dc:language,omitempty"`
-	Rights     string        `xml:"dc:rights,omitempty"`
-	Terms      string        `xml:"dcterms:accessRights,omitempty"`
-	Source     string        `xml:"dc:source,omitempty"`
-	Places     []string      `xml:"dcterms:spatial"`
-	Media      []rssMedia    `xml:"media:content"`
-	Thumbnail  *rssThumbnail `xml:"media:thumbnail"`
+	// What state portals read (TCVN 7980), beside what news readers do.
+	TermCreators []string        `xml:"dcterms:creator"`
+	Created      string          `xml:"dcterms:created"`
+	Modified     string          `xml:"dcterms:modified"`
+	Language     string          `xml:"dc:language,omitempty"`
+	Rights       string          `xml:"dc:rights,omitempty"`
+	TermRights   string          `xml:"dcterms:rights,omitempty"`
+	Terms        string          `xml:"dcterms:accessRights,omitempty"`
+	Source       string          `xml:"dc:source,omitempty"`
+	Places       []string        `xml:"dcterms:spatial"`
+	Media        []mediaContent  `xml:"media:content"`
+	Thumbnail    *mediaThumbnail `xml:"media:thumbnail"`
 }
 
 type rssCategory struct {
 	Domain string `xml:"domain,attr,omitempty"`
 	Text   string `xml:",chardata"`
-}
-
-// rssMedia is a media:content element (Media RSS 1.5.1).
-type rssMedia struct {
-	URL         string `xml:"url,attr"`
-	Type        string `xml:"type,attr,omitempty"`
-	Medium      string `xml:"medium,attr"`
-	FileSize    int64  `xml:"fileSize,attr,omitempty"`
-	Width       int    `xml:"width,attr,omitempty"`
-	Height      int    `xml:"height,attr,omitempty"`
-	Title       string `xml:"media:title,omitempty"`
-	Description string `xml:"media:description,omitempty"`
-	Credit      string `xml:"media:credit,omitempty"`
-}
-
-type rssThumbnail struct {
-	URL    string `xml:"url,attr"`
-	Width  int    `xml:"width,attr,omitempty"`
-	Height int    `xml:"height,attr,omitempty"`
 }
 
 // plainHTML writes plain text as the HTML that RSS takes a description for: a reader that
@@ -94,18 +78,23 @@ func rssElement(e *entry) ([]byte, error) {
 	base.Description = plainHTML.Replace(base.Description)
 	base.PubDate = e.published.Format(time.RFC1123Z)
 	item := rssItem{
-		RssItem:  base,
-		Updated:  e.updated.Format(time.RFC3339),
-		Created:  e.published.Format(time.RFC3339),
-		Modified: e.updated.Format(time.RFC3339),
-		Language: e.language,
-		Rights:   e.rights,
-		Terms:    e.terms,
-		Places:   e.places,
+		RssItem:    base,
+		Link:       base.Link,
+		Updated:    e.updated.Format(time.RFC3339),
+		Created:    e.published.Format(time.RFC3339),
+		Modified:   e.updated.Format(time.RFC3339),
+		Language:   e.language,
+		Rights:     e.rights,
+		TermRights: e.rights,
+		Terms:      e.terms,
+		Places:     e.places,
+		Media:      e.mediaContents(),
+		Thumbnail:  e.mediaThumbnail(),
 	}
 	for _, a := range e.authors {
 		item.Creators = append(item.Creators, a.Name)
 	}
+	item.TermCreators = item.Creators
 	for _, l := range e.labels {
 		item.Categories = append(item.Categories, rssCategory{Domain: l.scheme, Text: l.text})
 	}
@@ -114,21 +103,6 @@ func rssElement(e *entry) ([]byte, error) {
 		if e.source.URL != "" {
 			item.Source = e.source.URL
 		}
-	}
-	for _, m := range e.media {
-		kind := "document"
-		if of, _, _ := strings.Cut(m.mediaType, "/"); m.picture {
-			kind = "image"
-		} else if of == "audio" || of == "video" {
-			kind = of
-		}
-		item.Media = append(item.Media, rssMedia{
-			URL: m.url, Type: m.mediaType, Medium: kind, FileSize: m.size, Width: m.width, Height: m.height,
-			Title: m.title, Description: m.description, Credit: m.credit,
-		})
-	}
-	if t := e.thumbnail; t != nil {
-		item.Thumbnail = &rssThumbnail{URL: t.url, Width: t.width, Height: t.height}
 	}
 	return xml.MarshalIndent(item, "    ", "  ")
 }
