@@ -5,6 +5,7 @@
 //	                                    former version is sent what is newer alone, if it asks to.
 //	                                    A browser gets a page, in Vietnamese or English
 //	/feeds/<feed>/archive/2026-11.atom  what a feed showed in former months
+//	/opml/<site>.opml                   all feeds of a site, for a feed reader to import
 //	/media/<sha256>/<file>              pictures, from the object store through a small cache, or
 //	                                    by redirection; 410 once they are erased
 //	/media/<sha256>/w640                the same without an ending: WebP or JPEG, as readers take it
@@ -149,6 +150,7 @@ type Gateway struct {
 	feeds   *cache
 	media   *cache
 	index   indexPage
+	opml    opmlPages
 	ready   readiness
 	scrape  http.Handler
 

@@ -38,6 +38,7 @@ type indexPage struct {
 // indexSite is a site on the page, with its feeds and the sites under it.
 type indexSite struct {
 	site.Site
+	OPML              string // where all its feeds are listed
 	Feeds, Categories []indexFeed
 	Children          []*indexSite
 }
@@ -108,7 +109,7 @@ func (g *Gateway) indexOf(feeds []FeedInfo) page {
 		Lead: "Theo dõi tin của các cổng thông tin bằng trình đọc tin: chọn một nguồn và một định dạng."}
 	sites := make(map[string]*indexSite)
 	for _, s := range g.o.Sites.All() {
-		sites[s.ID] = &indexSite{Site: s}
+		sites[s.ID] = &indexSite{Site: s, OPML: g.opmlURL(s.ID)}
 	}
 	categories := 0
 	for _, f := range feeds {

@@ -15,6 +15,7 @@ import (
 const (
 	routeIndex    = "index"
 	routeFeed     = "feed"
+	routeOPML     = "opml"
 	routeMedia    = "media"
 	routeArticle  = "article"
 	routeHealth   = "healthz"
@@ -54,6 +55,8 @@ func (g *Gateway) route(r *http.Request) (name string, handle http.HandlerFunc) 
 	switch {
 	case strings.HasPrefix(path, feedPrefix):
 		return routeFeed, g.serveFeed
+	case strings.HasPrefix(path, opmlPrefix):
+		return routeOPML, g.serveOPML
 	case strings.HasPrefix(path, mediaPrefix):
 		return routeMedia, g.serveMedia
 	case strings.HasPrefix(path, articlePrefix):
