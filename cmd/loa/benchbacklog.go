@@ -28,20 +28,28 @@ func (pb *pushBench) withdrawal() error {
 		return err
 	}
 	defer s.close()
-	var took []float64
+	shown := pb.articles(pb.size.withdrawn)
 	err = during(pb.ctx, func(ctx context.Context) error {
 		// What is to be withdrawn was delivered before.
-		shown := pb.articles(pb.size.withdrawn)
 		done := s.delivered.expect(len(shown) * len(portals))
 		for _, a := range shown {
 			if _, err := s.log.Put(ctx, a, 0); err != nil {
 				return err
 			}
 		}
-		if _, err := await(ctx, done, "bulletins were pushed"); err != nil {
-			return err
-		}
-		if err := pb.raiseBacklog(ctx, s); err != nil {
+		_, err := await(ctx, done, "bulletins were pushed")
+		return err
+	}, s.push, s.router.Run)
+	if err != nil {
+		return err
+	}
+	if err := during(pb.ctx, func(ctx context.Context) error { return pb.raiseBacklog(ctx, s) }, s.router.Run); err != nil {
+		return err
+	}
+	var took []float64
+	pushing := s.delivered.expect(len(portals))
+	err = during(pb.ctx, func(ctx context.Context) error {
+		if _, err := await(ctx, pushing, "bulletins of the backlog were pushed"); err != nil {
 			return err
 		}
 		for _, a := range shown {
@@ -64,7 +72,7 @@ func (pb *pushBench) withdrawal() error {
 			return fmt.Errorf("the backlog was gone before the last withdrawal: it was too small to measure anything")
 		}
 		return nil
-	}, s.engine.Run, s.router.Run)
+	}, s.push, s.router.Run)
 	if err != nil {
 		return err
 	}

@@ -143,11 +143,12 @@ type pushBench struct {
 // pushStack is a city whose articles all portals want, and all that pushes them.
 type pushStack struct {
 	*backbone
-	log       *streams.Log
-	portals   *portal.Registry
-	receipts  *portal.Receipts
-	worker    *bulletins.Worker
-	engine    *reconcile.Engine
+	log      *streams.Log
+	portals  *portal.Registry
+	receipts *portal.Receipts
+	worker   *bulletins.Worker
+	// engine makes the one that pushes; each runs once.
+	engine    func(context.Context) (*reconcile.Engine, error)
 	router    *router.Router
 	delivered tally
 
@@ -198,9 +199,21 @@ func (pb *pushBench) stack(name string, portals []portal.Portal, failed func(str
 	if err != nil {
 		return nil, err
 	}
-	s.engine, err = reconcile.New(pb.ctx, s.js, reconcile.Options{Kind: bulletins.Kind, Limits: s.worker.Limits,
-		Reconciler: observed{s.worker, s.ran, failed}, Workers: portalWorkers, Grace: benchDrain, OnState: s.worker.OnState, Log: log, Metrics: metrics})
+	s.engine = func(ctx context.Context) (*reconcile.Engine, error) {
+		return reconcile.New(ctx, s.js, reconcile.Options{Kind: bulletins.Kind, Limits: s.worker.Limits,
+			Reconciler: observed{s.worker, s.ran, failed}, Workers: portalWorkers, Grace: benchDrain, OnState: s.worker.OnState,
+			Log: log, Metrics: prometheus.NewRegistry()})
+	}
 	return s, err
+}
+
+// push pushes until ctx ends.
+func (s *pushStack) push(ctx context.Context) error {
+	e, err := s.engine(ctx)
+	if err != nil {
+		return err
+	}
+	return e.Run(ctx)
 }
 
 func (s *pushStack) ran(target string, flags []reconcile.Flag) {
@@ -267,7 +280,7 @@ func (pb *pushBench) alone() error {
 			return err
 		}
 		return pb.idle(ctx, s, bare)
-	}, s.engine.Run)
+	}, s.push)
 }
 
 // sustained measures how many bulletins a second are pushed.
@@ -457,7 +470,7 @@ func (pb *pushBench) isolated(name string, oneIn int, dead bool) (float64, error
 			return err
 		}
 		return s.waitFor(ctx, well, pb.size.backlog)
-	}, s.engine.Run)
+	}, s.push)
 	if err != nil {
 		return 0, err
 	}
