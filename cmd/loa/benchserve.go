@@ -42,16 +42,17 @@ is the intake alone.`
 
 // serveSize is how much is measured.
 type serveSize struct {
-	rounds int  // of each request, short ones: what else the machine does concerns all servers alike
-	single int  // articles, one at a time
-	burst  int  // articles at once
+	rounds int // of each request, short ones: what else the machine does concerns all servers alike
+	single int // articles, one at a time
+	burst  int // articles at once
+	bursts int
 	sites  int  // with two feeds each
 	alone  bool // no nginx
 }
 
 var (
-	serveFull  = serveSize{rounds: 40, single: 60, burst: 1000, sites: 20}
-	serveShort = serveSize{rounds: 9, single: 8, burst: 1000, sites: 20}
+	serveFull  = serveSize{rounds: 40, single: 60, burst: 1000, bursts: 3, sites: 20}
+	serveShort = serveSize{rounds: 9, single: 8, burst: 1000, bursts: 1, sites: 20}
 )
 
 const (
@@ -74,7 +75,7 @@ func (c *benchServeCmd) Run(e *env) error {
 	}
 	return c.run(e, func(b *bench) error {
 		sb := &serveBench{bench: b, size: size, command: command}
-		for _, measure := range []func() error{sb.requests} {
+		for _, measure := range []func() error{sb.requests, sb.published, sb.atOnce} {
 			if err := measure(); err != nil {
 				return err
 			}
