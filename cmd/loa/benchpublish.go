@@ -213,10 +213,9 @@ func (sb *serveBench) atOnce() error {
 	}
 	var all []events.Article
 	each := sb.size.burst / len(sites)
-	for i := range each {
-		for _, of := range sites { // in turns
-			all = append(all, plain(of.ID, each)[i])
-		}
+	for i, a := range plain("", each*len(sites)) { // the sites in turns
+		a.Site = sites[i%len(sites)].ID
+		all = append(all, a)
 	}
 	var took, floors, renderings []float64
 	for round := range sb.size.bursts {

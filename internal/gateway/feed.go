@@ -123,8 +123,9 @@ func (g *Gateway) feedVersion(o objects.Object, old *version) *version {
 	}
 	v := newVersion(o.Body, o.Modified, fields...)
 	v.stored = o.ETag
-	g.encodeLater(v)
+	v.later = g.later
 	if old != nil {
+		v.encodeLike(old)
 		g.followEdition(v, old)
 	}
 	return v
@@ -158,13 +159,12 @@ func isPreflight(r *http.Request) bool {
 		strings.HasSuffix(r.URL.Path, ".json") && feedPath.MatchString(r.URL.Path)
 }
 
-// encodeLater makes the variant in Brotli, which takes so long that no reader should wait for it:
-// 6 ms for a usual feed, seconds for the largest. Until it is there, they get zstd or gzip.
-func (g *Gateway) encodeLater(v *version) {
+// later makes the variant in Brotli beside the readers: 6 ms for a usual feed.
+func (g *Gateway) later(make func()) {
 	g.encoding.Go(func() {
 		g.encoders <- struct{}{}
 		defer func() { <-g.encoders }()
-		v.encode(codedBrotli)
+		make()
 	})
 }
 

@@ -112,7 +112,7 @@ func (g *Gateway) feedPage(feed *version, source string, lang int) (*version, er
 		headerField{"Referrer-Policy", []string{"no-referrer"}},
 		headerField{"Vary", []string{"Accept, Accept-Encoding, Accept-Language"}},
 	)
-	g.encodeLater(v)
+	v.later = g.later
 	feed.pages.made[lang].Store(v)
 	return v, nil
 }

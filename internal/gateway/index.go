@@ -69,6 +69,7 @@ func (g *Gateway) currentIndex(ctx context.Context) (*version, error) {
 	defer cancel()
 	v, err := g.makeIndex(ctx)
 	switch {
+	case err == nil && p.v != nil && p.v.plain.tag == v.plain.tag: // the same, compressed already
 	case err == nil:
 		p.v = v
 	case p.v == nil:
@@ -92,15 +93,13 @@ func (g *Gateway) makeIndex(ctx context.Context) (*version, error) {
 	if err != nil {
 		return nil, fmt.Errorf("render the index page: %w", err)
 	}
-	v := newVersion(body, time.Time{}, // the ETag tells whether it changed
+	return newVersion(body, time.Time{}, // the ETag tells whether it changed
 		headerField{"Content-Type", []string{"text/html; charset=utf-8"}},
 		headerField{"Vary", []string{"Accept-Encoding"}},
 		headerField{"Cache-Control", []string{"public, max-age=60"}},
 		headerField{"Content-Security-Policy", []string{pagePolicy}},
 		headerField{"Referrer-Policy", []string{"no-referrer"}},
-	)
-	v.encode(codedBrotli)
-	return v, nil
+	), nil
 }
 
 // indexOf puts the feeds to their sites, and the sites below one another.

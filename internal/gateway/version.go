@@ -14,9 +14,11 @@ import (
 // by all answers, the header values included.
 type version struct {
 	plain variant
-	// coded has the variants of content codings that make it smaller. Each is set once, Brotli's
-	// perhaps a moment after the version is first served: see [version.encode].
-	coded [codingCount]atomic.Pointer[variant]
+	// coded has the variants of content codings that make it smaller, each made once, when the first
+	// reader takes it: see [version.variant].
+	coded [codingCount]codedVariant
+	// later makes what takes so long that no reader should wait for it; nil: it does not take long.
+	later func(make func())
 	// header holds all that the variants have in common.
 	header []headerField
 	// notModified is the part of header that goes with a 304 (RFC 9110 §15.4.5).
@@ -45,18 +47,21 @@ type variant struct {
 	coding []string // nil: none
 }
 
+type codedVariant struct {
+	atomic.Pointer[variant] // nil: it is not there yet, or gains nothing
+	tried                   atomic.Bool
+	making                  sync.Mutex // held while it is made, so that one is made for all who wait
+}
+
 type headerField struct {
 	name   string // canonical
 	values []string
 }
 
-// newVersion hashes body, and compresses it as far as that takes no longer than a millisecond or
-// so. Each of the fields goes with a 304 as well, unless it is about the body.
+// newVersion hashes body. Each of the fields goes with a 304 as well, unless it is about the body.
 func newVersion(body []byte, modified time.Time, fields ...headerField) *version {
 	v := &version{plain: newVariant(body, "", nil)}
 	v.setModified(modified)
-	v.encode(codedZstd)
-	v.encode(codedGzip)
 	for _, f := range fields {
 		if f.values == nil {
 			continue
@@ -76,15 +81,42 @@ func (v *version) setModified(t time.Time) {
 	}
 }
 
-// encode makes the variant of a coding. Until it has, and where it gains nothing, there is none.
-func (v *version) encode(coding int) {
-	if len(v.plain.body) < minCoded {
-		return
+// variant is that of a coding; nil where it gains nothing, or while Brotli, of which a large feed
+// takes seconds, is made: meanwhile, readers get another.
+func (v *version) variant(coding int) *variant {
+	c := &v.coded[coding]
+	if c.tried.Load() || len(v.plain.body) < minCoded {
+		return c.Load()
 	}
+	if coding == codedBrotli && v.later != nil {
+		if !c.tried.Swap(true) {
+			v.later(func() { v.encode(coding) })
+		}
+		return c.Load()
+	}
+	c.making.Lock()
+	defer c.making.Unlock()
+	if !c.tried.Load() {
+		v.encode(coding)
+		c.tried.Store(true)
+	}
+	return c.Load()
+}
+
+func (v *version) encode(coding int) {
 	c := &codings[coding]
 	if body := c.encode(v.plain.body); len(body) < len(v.plain.body) {
 		one := newVariant(body, v.plain.tag, c.header)
 		v.coded[coding].Store(&one)
+	}
+}
+
+// encodeLike makes the variants that readers took of a former version, before they ask.
+func (v *version) encodeLike(former *version) {
+	for i := range v.coded {
+		if former.coded[i].tried.Load() {
+			v.variant(i)
+		}
 	}
 }
 
@@ -106,14 +138,12 @@ func newVariant(body []byte, of string, coding []string) variant {
 	return variant{body: body, tag: tag, etag: []string{tag}, length: []string{strconv.Itoa(len(body))}, coding: coding}
 }
 
-// size in bytes. A variant in Brotli that is not there yet counts as that in gzip, which is larger.
+// size in bytes, so far.
 func (v *version) size() int64 {
 	n := len(v.plain.body)
 	for i := range v.coded {
 		if one := v.coded[i].Load(); one != nil {
 			n += len(one.body)
-		} else if zipped := v.coded[codedGzip].Load(); zipped != nil {
-			n += len(zipped.body)
 		}
 	}
 	if e := v.edition.Load(); e != nil {
@@ -153,7 +183,7 @@ func (v *version) pick(accept []string) *variant {
 	best, most := &v.plain, 0.0
 	for i := range v.coded {
 		if q := weights[i]; q > most && q >= identity {
-			if one := v.coded[i].Load(); one != nil {
+			if one := v.variant(i); one != nil {
 				best, most = one, q
 			}
 		}
