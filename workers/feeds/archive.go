@@ -1,6 +1,7 @@
 package feeds
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -212,7 +213,7 @@ func (c *Catalog) renderArchive(f Feed, label string, months []month, p *heldPar
 	if err != nil {
 		return nil, err
 	}
-	body, err := d.write(formatAtom, entries[formatAtom])
+	body, err := d.write(new(bytes.Buffer), formatAtom, entries[formatAtom])
 	if err != nil {
 		return nil, fmt.Errorf("render archive %s of feed %s: %w", p.name(), f.ID, err)
 	}

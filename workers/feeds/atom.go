@@ -96,9 +96,10 @@ func writeAtom(w io.Writer, d *document, entries [][]byte) error {
 	if d.home != "" {
 		links = append([]atomLink{{Href: d.home, Rel: "alternate", Type: "text/html"}}, links...)
 	}
+	entries = append(entries, d.tombstones...)
 	doc := &atomDocument{
 		AtomFeed: feed, Media: nsMedia, Lang: d.language, Links: links, Generator: generator,
-		Entries: lines(append(entries, d.tombstones...)), Revision: d.revisionNote(),
+		Entries: placeFor(entries), Revision: d.revisionNote(),
 	}
 	if len(d.tombstones) > 0 {
 		doc.Withdrawn = nsTombstones
@@ -106,5 +107,5 @@ func writeAtom(w io.Writer, d *document, entries [][]byte) error {
 	if d.archive {
 		doc.History, doc.Archive = nsHistory, &struct{}{}
 	}
-	return gorilla.WriteXML(doc, w)
+	return writeXML(w, doc, entries)
 }

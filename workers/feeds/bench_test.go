@@ -3,9 +3,12 @@ package feeds
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/reconcile"
@@ -51,6 +54,7 @@ func BenchmarkRender(b *testing.B) {
 		})
 	}
 	b.Run("format=all", func(b *testing.B) {
+		var again pages
 		compare(b, func() error {
 			for _, floor := range floors {
 				if err := floor(io.Discard); err != nil {
@@ -66,7 +70,7 @@ func BenchmarkRender(b *testing.B) {
 			return err
 		}, func() error {
 			items[7] = must(c.item(lookFull, articles[7], 8))
-			_, err := c.render(feed, &h.index, items, nil)
+			_, err := c.renderInto(&again, feed, &h.index, items, nil)
 			return err
 		})
 	})
@@ -137,6 +141,101 @@ func BenchmarkThousandChanges(b *testing.B) {
 				b.ReportMetric(perChange[size]/perChange[1_000], "ratio")
 			}
 		})
+	}
+}
+
+// BenchmarkChange has a feed follow single events, with archives of different sizes behind it: a new
+// article, and a new version of one that only the archives have. What is compared is the processor
+// time, that of NATS and S3 included: the rest is waiting for the disk.
+func BenchmarkChange(b *testing.B) {
+	sizes := []int{1_000, 100_000}
+	took := map[string]float64{}
+	for _, size := range sizes {
+		w := newWorld(b, Settings{})
+		all := numbered(b, 0, size)
+		for i, a := range all { // a year or so of the largest
+			a.Published = a.Published.Add(time.Duration(i-size) * 5 * time.Minute)
+			a.Ever.Published = []time.Time{a.Published}
+		}
+		for part := range slices.Chunk(all, 5000) {
+			w.inArchives(ward, part, w.prefill(part))
+		}
+		rng := rand.New(rand.NewPCG(8, uint64(size)))
+		n := 0
+		for _, what := range []string{"new", "edit"} {
+			b.Run(fmt.Sprintf("%s/articles=%d", what, size), func(b *testing.B) {
+				var used time.Duration
+				for b.Loop() {
+					b.StopTimer()
+					n++
+					a := *all[rng.IntN(size/2)]
+					if what == "new" {
+						a.ID = fmt.Sprintf("moi-%d", n)
+						a.GUID = article.NewGUID(a.Site, a.ID)
+						a.Published = all[size-1].Published.Add(time.Duration(n) * time.Second)
+						a.Ever.Published = []time.Time{a.Published}
+					} else {
+						a.Number = int64(n) + 1
+						a.Title = fmt.Sprintf("Bản %d", n)
+					}
+					flags := w.put(&a)
+					began := processor()
+					b.StartTimer()
+					if err := w.Reconcile(b.Context(), ward, flags); err != nil {
+						b.Fatal(err)
+					}
+					used += processor() - began
+				}
+				took[fmt.Sprint(what, size)] = float64(used) / float64(b.N)
+				b.ReportMetric(float64(used.Microseconds())/float64(b.N), "processor-µs/op")
+				if first := took[fmt.Sprint(what, sizes[0])]; first > 0 {
+					b.ReportMetric(took[fmt.Sprint(what, size)]/first, "ratio")
+				}
+			})
+		}
+	}
+}
+
+// processor is the processor time that the process has used.
+func processor() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// inArchives puts articles into the archives of a feed, without rendering these.
+func (w *world) inArchives(feed string, articles []*article.Article, flags []reconcile.Flag) {
+	w.t.Helper()
+	ctx := w.t.Context()
+	f, _ := w.catalog.Parse(feed)
+	h, err := w.readIndex(ctx, feed)
+	a := &archiving{f: w.Feeds, feed: f, now: time.Now(), months: h.Months, lists: map[string]*heldMonth{}, parts: map[string]*heldPart{}}
+	for i, one := range articles {
+		c := w.catalog.change(f, streams.Entry{Article: one, Key: streams.KeyOf(one.Site, one.ID), Seq: flags[i].Seq})
+		if err == nil {
+			err = a.insert(ctx, c, false)
+		}
+		h.Archived = &c.shown.place
+	}
+	for _, p := range a.parts {
+		if err == nil && p.dirty {
+			err = a.write(ctx, partKey(f, p.month, p.number), p.part, p.revision)
+		}
+	}
+	for _, m := range a.lists {
+		if err == nil {
+			err = a.write(ctx, feed+"."+m.name, m, m.revision)
+		}
+	}
+	h.Months = a.months
+	h.Floor = &place{Published: h.Archived.Published.Add(time.Millisecond)}
+	if err == nil {
+		err = w.writeIndex(ctx, f, h)
+	}
+	if err != nil {
+		w.t.Fatal(err)
 	}
 }
 

@@ -44,6 +44,7 @@ package feeds
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -110,6 +111,7 @@ type Feeds struct {
 	items *cache[itemKey, *item]
 	marks *cache[string, marks] // by feed
 	list  listing
+	pages sync.Pool // of *pages
 }
 
 type itemKey struct {
@@ -143,6 +145,7 @@ func New(ctx context.Context, o Options) (*Feeds, error) {
 		announce: o.Level, interval: o.Interval, events: o.Log, metrics: m,
 		items: newCache[itemKey](itemCache, (*item).size),
 		marks: newCache[string](markCache, func(marks) int { return 1 }),
+		pages: sync.Pool{New: func() any { return new(pages) }},
 	}, nil
 }
 

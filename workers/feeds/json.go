@@ -94,11 +94,7 @@ func writeJSON(w io.Writer, d *document, items [][]byte) error {
 	}
 	// The items are JSON already; put in as json.RawMessage they would be parsed again.
 	const end = "]}\n"
-	if _, err := w.Write(bytes.TrimSuffix(head.Bytes(), []byte(end))); err != nil {
-		return err
-	}
-	_, err := w.Write(append(bytes.Join(items, []byte(",\n")), end...))
-	return err
+	return writeAll(w, bytes.TrimSuffix(head.Bytes(), []byte(end)), nil, items, []byte(",\n"), []byte(end))
 }
 
 // encodeJSON writes markup as it is: half the size of "\u003c".

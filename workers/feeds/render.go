@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -193,7 +194,15 @@ func (d *document) revisionNote() string { return fmt.Sprintf(" revision %d ", d
 // maxFull together, there are summaries. Items are those of what the index shows, gone those of the
 // withdrawn articles that it remembers.
 func (c *Catalog) render(f Feed, ix *index, items, gone []*item) ([formatCount][]byte, error) {
-	var docs [formatCount][]byte
+	return c.renderInto(new(pages), f, ix, items, gone)
+}
+
+// pages are memory for a document of each format: hundreds of kilobytes, which took longer to come
+// by than to fill.
+type pages [formatCount]bytes.Buffer
+
+// renderInto renders into memory that was used before; the documents are good until it is again.
+func (c *Catalog) renderInto(into *pages, f Feed, ix *index, items, gone []*item) (docs [formatCount][]byte, err error) {
 	parts, err := fit(f, items)
 	if err != nil {
 		return docs, err
@@ -207,7 +216,7 @@ func (c *Catalog) render(f Feed, ix *index, items, gone []*item) ([formatCount][
 		d.withdrawn = append(d.withdrawn, it.tombs[formatJSON])
 	}
 	for i := range formats {
-		if docs[i], err = d.write(i, parts[i]); err != nil {
+		if docs[i], err = d.write(&into[i], i, parts[i]); err != nil {
 			return docs, fmt.Errorf("render feed %s as %s: %w", f.ID, formats[i].label, err)
 		}
 	}
@@ -242,13 +251,14 @@ func fit(f Feed, items []*item) (parts [formatCount][][]byte, err error) {
 }
 
 // write writes the document in a format, with its entries.
-func (d *document) write(format int, entries [][]byte) ([]byte, error) {
+func (d *document) write(b *bytes.Buffer, format int, entries [][]byte) ([]byte, error) {
 	const head = 4 << 10 // what surrounds the entries
 	size := head
-	for _, entry := range entries {
-		size += len(entry) + 1
+	for _, element := range slices.Concat(entries, d.tombstones) {
+		size += len(element) + 2
 	}
-	b := bytes.NewBuffer(make([]byte, 0, size))
+	b.Reset()
+	b.Grow(size)
 	err := formats[format].write(b, d, entries)
 	return b.Bytes(), err
 }

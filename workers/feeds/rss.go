@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/xml"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -114,16 +113,49 @@ func writeRSS(w io.Writer, d *document, items [][]byte) error {
 	channel.Language = d.language
 	channel.Ttl = int(d.ttl / time.Minute)
 	channel.Generator = generator
-	return gorilla.WriteXML(&rssDocument{
+	return writeXML(w, &rssDocument{
 		Version: "2.0", Atom: nsAtom, Content: nsContent, DC: nsDC, Terms: nsTerms, Media: nsMedia,
-		Channel: rssChannel{RssFeed: channel, Links: d.links(formatRSS, rssType), Items: lines(items), Revision: d.revisionNote()},
-	}, w)
+		Channel: rssChannel{RssFeed: channel, Links: d.links(formatRSS, rssType), Items: placeFor(items), Revision: d.revisionNote()},
+	}, items)
 }
 
-// lines joins elements that were rendered before, each on a line of its own.
-func lines(elements [][]byte) []byte {
+// placeholder stands for elements that were rendered before; no text has it, being escaped.
+var placeholder = []byte("<elements/>")
+
+// placeFor is what a document has in the place of its elements until [writeXML] puts them there.
+func placeFor(elements [][]byte) []byte {
 	if len(elements) == 0 {
 		return nil
 	}
-	return slices.Concat([]byte("\n"), bytes.Join(elements, []byte("\n")))
+	return placeholder
+}
+
+// writeXML writes a document and its elements, each on a line of its own. They are by far the
+// most of it, and are copied once.
+func writeXML(w io.Writer, doc gorilla.XmlFeed, elements [][]byte) error {
+	var frame bytes.Buffer
+	if err := gorilla.WriteXML(doc, &frame); err != nil {
+		return err
+	}
+	head, tail, _ := bytes.Cut(frame.Bytes(), placeholder)
+	return writeAll(w, head, []byte("\n"), elements, []byte("\n"), tail)
+}
+
+// writeAll writes elements between head and tail, the first after begin, the others each after
+// between.
+func writeAll(w io.Writer, head, begin []byte, elements [][]byte, between, tail []byte) error {
+	_, err := w.Write(head)
+	for _, el := range elements {
+		if err == nil {
+			_, err = w.Write(begin)
+		}
+		if err == nil {
+			_, err = w.Write(el)
+		}
+		begin = between
+	}
+	if err == nil {
+		_, err = w.Write(tail)
+	}
+	return err
 }

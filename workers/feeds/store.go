@@ -100,7 +100,8 @@ func (f *Feeds) stat(ctx context.Context, key string) (mark, error) {
 // store renders the index, which this worker has claimed, and stores every format. It returns
 // how many bytes it stored. m is what is known of the objects; what is learned is remembered.
 func (f *Feeds) store(ctx context.Context, feed Feed, ix *index, show view, m *marks) (int, error) {
-	docs, err := f.catalog.render(feed, ix, show.items, show.gone)
+	into := f.pages.Get().(*pages)
+	docs, err := f.catalog.renderInto(into, feed, ix, show.items, show.gone)
 	if err != nil {
 		return 0, err
 	}
@@ -117,7 +118,9 @@ func (f *Feeds) store(ctx context.Context, feed Feed, ix *index, show view, m *m
 			return err
 		})
 	}
-	err = g.Wait()
+	if err = g.Wait(); err == nil { // else a request that was given up may still read them
+		f.pages.Put(into)
+	}
 	f.marks.put(feed.ID, *m)
 	if stored.Load() > 0 {
 		f.changed(feed, ix.Revision)

@@ -15,6 +15,7 @@ type Trial struct {
 	index   index
 	entries []streams.Entry // of index.Refs
 	items   []*item         // of the same
+	pages   pages
 }
 
 // NewTrial makes a trial of live articles that the feed shows, as many as a page has.
@@ -68,12 +69,13 @@ func (t *Trial) Anew(name string) ([]byte, error) {
 	return nil, fmt.Errorf("no format %q", name)
 }
 
-// Changed gives the documents of all formats after entry i has changed: the others are known.
+// Changed gives the documents of all formats after entry i has changed: the others are known. They
+// are good until the next call.
 func (t *Trial) Changed(i int) ([formatCount][]byte, error) {
 	it, err := t.catalog.item(t.catalog.look(t.feed), t.entries[i].Article, t.entries[i].Seq)
 	if err != nil {
 		return [formatCount][]byte{}, err
 	}
 	t.items[i] = it
-	return t.catalog.render(t.feed, &t.index, t.items, nil)
+	return t.catalog.renderInto(&t.pages, t.feed, &t.index, t.items, nil)
 }
