@@ -43,7 +43,7 @@ type importFeedCmd struct {
 	Alone           bool          `help:"Import the document itself, without older ones."`
 	Watch           bool          `help:"Go on, and poll the feed."`
 	Every           time.Duration `default:"5m" help:"How often to poll; a feed may ask for longer pauses."`
-	WithdrawMissing bool          `help:"Withdraw articles that vanish from the feed, while older ones are still in it."`
+	WithdrawMissing bool          `help:"Withdraw articles that at two looks in a row are not in the feed any more, while older ones are."`
 	State           string        `help:"File of what is known of the feed, for --watch and --withdraw-missing (import/<hash>.json in the data directory)." placeholder:"FILE"`
 }
 

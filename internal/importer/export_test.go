@@ -25,7 +25,7 @@ func ParseFeed(body []byte) (int, error) {
 		return 0, err
 	}
 	n := 0
-	(&Feed{Site: "phuong-cau-go", present: map[string]time.Time{}}).give(doc, base, map[string]bool{}, func(Item, error) bool { n++; return true })
+	(&Feed{Site: "phuong-cau-go"}).give(doc, base, map[string]bool{}, func(Item, error) bool { n++; return true })
 	return n, nil
 }
 

@@ -52,15 +52,15 @@ type Feed struct {
 	header     http.Header   // of the first document
 	unchanged  bool          // it was 304
 	ttl        time.Duration // that it asks for
-	complete   bool          // it says that it is complete, or was followed to its end
-	present    map[string]time.Time
+	complete   bool          // it says that what it does not have is not there
+	present    []presence    // the items that it had, in its order
 }
 
 // Items gives the items, newest documents first, each once. Tombstones come before the items of their
 // document: an item that is both is gone.
 func (f *Feed) Items(ctx context.Context) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
-		f.header, f.unchanged, f.complete, f.present = nil, false, false, map[string]time.Time{}
+		f.header, f.unchanged, f.complete, f.present = nil, false, false, nil
 		seen, visited := map[string]bool{}, map[string]bool{}
 		start, address, conditions := "", f.URL, f.conditions
 		wordPress, idle := false, 0
@@ -69,8 +69,7 @@ func (f *Feed) Items(ctx context.Context) iter.Seq2[Item, error] {
 			resp, err := f.Fetcher.get(ctx, address, conditions)
 			var status *StatusError
 			if page > 1 && wordPress && errors.As(err, &status) && (status.Status == http.StatusNotFound || status.Status == http.StatusGone) {
-				f.complete = true // WordPress's way to say that there are no more pages
-				return
+				return // WordPress's way to say that there are no more pages
 			}
 			if err != nil {
 				yield(Item{}, err)
@@ -119,7 +118,6 @@ func (f *Feed) Items(ctx context.Context) iter.Seq2[Item, error] {
 			}
 			switch {
 			case address == "", idle > idlePages, visited[address]:
-				f.complete = address == ""
 				return
 			case !sameHost(address, start):
 				yield(Item{}, fmt.Errorf("read %s: its older items are said to be at %s, on another host, which is not followed", f.URL, address))
@@ -195,7 +193,7 @@ func (f *Feed) give(doc *document, base *url.URL, seen map[string]bool, yield fu
 				continue
 			}
 			seen[id] = true
-			f.present[id] = item.Article.Published
+			f.present = append(f.present, presence{ID: id, Published: item.Article.Published})
 		}
 		if !yield(item, nil) {
 			return false

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,8 +24,9 @@ const (
 	// maxEvery bounds what a feed may ask for, and the pause between polls that fail.
 	maxEvery   = 24 * time.Hour
 	maxFailing = 6 * time.Hour
-	// maxState bounds the file of what is known of a feed, in bytes: a hundred thousand items.
-	maxState = 16 << 20
+	// maxState bounds the file of what is known of a feed, in bytes, and maxPresent the items in it.
+	maxState   = 32 << 20
+	maxPresent = 100_000
 	// Of the items that a feed had, so many may vanish at once to be taken for withdrawals: this number, or
 	// one in so many. More is a feed that is broken.
 	fewMissing, shareMissing = 3, 5
@@ -38,8 +40,8 @@ type Watch struct {
 	// State is the file that holds, from one poll to the next, the feed's validators and which items it
 	// had; "" keeps nothing.
 	State string
-	// WithdrawMissing withdraws articles whose items vanish, although newer and older ones are there. Without it only
-	// tombstones do.
+	// WithdrawMissing withdraws articles whose items are not there at two looks in a row, although they should
+	// be. Without it only tombstones do.
 	WithdrawMissing bool
 	// DryRun writes no state.
 	DryRun bool
@@ -58,8 +60,16 @@ type state struct {
 	LastModified string `json:"last_modified,omitempty"`
 	// Whole says that everything older was imported once, so that new items alone are looked for.
 	Whole bool `json:"whole"`
-	// Present are the items that the feed had, with their times of publication.
-	Present map[string]time.Time `json:"present"`
+	// Present are the items that the feed had, in its order: newest first, as a rule.
+	Present []presence `json:"present"`
+}
+
+// presence is an item that a feed had.
+type presence struct {
+	ID        string    `json:"id"`
+	Published time.Time `json:"published,omitzero"`
+	// Missing is set when it was not there at the last look, and should have been.
+	Missing bool `json:"missing,omitempty"`
 }
 
 // Run polls until ctx ends, or the feed is gone for good.
@@ -90,7 +100,9 @@ func (w *Watch) Poll(ctx context.Context, all bool) (unchanged bool, err error) 
 		return false, err
 	}
 	w.Feed.conditions, w.Feed.Until = nil, nil
-	if s.Whole && !all {
+	// What was missing is looked for everywhere: while the pages of a feed are read, items move between them.
+	doubtful := w.WithdrawMissing && slices.ContainsFunc(s.Present, func(p presence) bool { return p.Missing })
+	if s.Whole && !all && !doubtful {
 		w.Feed.conditions = http.Header{}
 		if s.ETag != "" {
 			w.Feed.conditions.Set("If-None-Match", s.ETag)
@@ -107,9 +119,11 @@ func (w *Watch) Poll(ctx context.Context, all bool) (unchanged bool, err error) 
 	if w.Feed.unchanged {
 		return true, nil
 	}
-	next := state{Feed: w.Feed.URL, Site: w.Feed.Site, ETag: w.Feed.header.Get("Etag"), LastModified: w.Feed.header.Get("Last-Modified"), Whole: true, Present: w.Feed.present}
-	if w.WithdrawMissing {
-		if err := w.withdrawMissing(ctx, s, next.Present); err != nil {
+	present, missing := w.compare(s.Present)
+	next := state{Feed: w.Feed.URL, Site: w.Feed.Site, ETag: w.Feed.header.Get("Etag"), LastModified: w.Feed.header.Get("Last-Modified"), Whole: true, Present: present}
+	for _, id := range missing {
+		item := Item{Article: events.Article{Site: w.Feed.Site, ID: id}, Where: id, Gone: &Gone{}}
+		if err := w.Importer.Import(ctx, item); err != nil {
 			return false, err
 		}
 	}
@@ -121,40 +135,57 @@ func (im *Importer) met() int {
 	return im.counts[Unchanged] + im.counts[Updated] + im.counts[Kept]
 }
 
-// withdrawMissing withdraws what the feed had and has no more, although it would still be in it: because
-// there is something older, or because the feed is complete. What is kept for the next look is added to present.
-func (w *Watch) withdrawMissing(ctx context.Context, last state, present map[string]time.Time) error {
-	var oldest time.Time
-	for _, published := range present {
-		if oldest.IsZero() || published.Before(oldest) {
-			oldest = published
+// compare holds the items that the feed had against those that it has. It gives what is to be known from
+// now on, and which are missing for the second time.
+//
+// A feed drops its oldest items, so what stood behind the last item that is still there went out in the ordinary way; and so
+// did what is older than that item, having been held at the top for a while. Only of a feed that says that it
+// is complete, or that was followed to its end, everything has to be there.
+func (w *Watch) compare(had []presence) (present []presence, missing []string) {
+	has := make(map[string]bool, len(w.Feed.present))
+	for _, p := range w.Feed.present {
+		has[p.ID] = true
+	}
+	last := -1 // of those that it had, the last that it has
+	for i, p := range had {
+		if has[p.ID] {
+			last = i
 		}
 	}
-	var missing []string
-	for id, published := range last.Present {
-		if _, there := present[id]; !there && (w.Feed.complete || !published.IsZero() && published.After(oldest)) {
-			missing = append(missing, id)
+	looked := last + 1
+	if w.Feed.complete {
+		looked = len(had)
+	}
+	var lost, rest []presence
+	for i, p := range had {
+		switch {
+		case has[p.ID]:
+		case !w.Feed.complete && i > last:
+			rest = append(rest, p) // a look at the whole feed may find it
+		case w.Feed.complete || !p.Published.IsZero() && !p.Published.Before(had[last].Published):
+			lost = append(lost, p)
 		}
 	}
-	if len(missing) == 0 {
-		return nil
-	}
-	if len(present) == 0 || len(missing) > max(fewMissing, len(last.Present)/shareMissing) {
+	present = slices.Concat(lost, w.Feed.present, rest)
+	switch {
+	case len(lost) == 0 || !w.WithdrawMissing:
+		present = present[len(lost):]
+	case len(has) == 0 || len(lost) > max(fewMissing, looked/shareMissing):
 		if w.OnWarning != nil {
-			w.OnWarning(fmt.Sprintf("%d of %d items vanished from %s at once: that is taken for a fault of the feed, and nothing is withdrawn", len(missing), len(last.Present), w.Feed.URL))
+			w.OnWarning(fmt.Sprintf("%d of %d items vanished from %s at once: that is taken for a fault of the feed, and nothing is withdrawn", len(lost), looked, w.Feed.URL))
 		}
-		for _, id := range missing {
-			present[id] = last.Present[id]
+	default:
+		present = present[len(lost):]
+		for _, p := range lost {
+			if p.Missing {
+				missing = append(missing, p.ID)
+				continue
+			}
+			p.Missing = true
+			present = append([]presence{p}, present...)
 		}
-		return nil
 	}
-	for _, id := range missing {
-		item := Item{Article: events.Article{Site: w.Feed.Site, ID: id}, Where: id, Gone: &Gone{}}
-		if err := w.Importer.Import(ctx, item); err != nil {
-			return err
-		}
-	}
-	return nil
+	return present[:min(len(present), maxPresent)], missing
 }
 
 // pause is how long the feed is left alone: as long as it asks for, and longer each time that it fails.
