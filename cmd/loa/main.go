@@ -77,6 +77,7 @@ type commands struct {
 	} `cmd:"" help:"The configuration file."`
 	Bench struct {
 		Push     benchPushCmd     `cmd:"" help:"Pushes to 601 portals, beside a bare loop of signed POSTs."`
+		Hub      benchHubCmd      `cmd:"" help:"A feed to 10,000 subscribers, beside a bare loop of signed POSTs."`
 		Feeds    benchFeedsCmd    `cmd:"" help:"Changes into feeds, with a small log and a large one."`
 		Intake   benchIntakeCmd   `cmd:"" help:"Events into the log, beside bare writes of the same bytes."`
 		Media    benchMediaCmd    `cmd:"" help:"Pictures into object storage, beside vipsthumbnail."`

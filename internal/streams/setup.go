@@ -84,9 +84,9 @@ func Setup(ctx context.Context, js jetstream.JetStream, o Options) error {
 			return fmt.Errorf("set up stream %s: %w", cfg.Name, err)
 		}
 	}
-	for _, name := range []string{PortalsBucket, FeedsBucket, ArchivesBucket, MediaBucket, UsesBucket, HubsBucket, SubscriptionsBucket, WorkersBucket, KeysBucket} {
+	for _, name := range []string{PortalsBucket, FeedsBucket, ArchivesBucket, MediaBucket, UsesBucket, HubsBucket, WorkersBucket, KeysBucket} {
 		cfg := jetstream.KeyValueConfig{Bucket: name, History: 1, Replicas: max(o.Replicas, 1), MaxValueSize: 1 << 20}
-		if name == UsesBucket || name == SubscriptionsBucket { // whose keys come and go: deletions are not remembered for ever
+		if name == UsesBucket { // whose keys come and go: deletions are not remembered for ever
 			cfg.LimitMarkerTTL = KeyMarker
 		}
 		cfg.Compression = name == ArchivesBucket // seldom read, and by far the largest
@@ -97,6 +97,9 @@ func Setup(ctx context.Context, js jetstream.JetStream, o Options) error {
 	}
 	return nil
 }
+
+// bucketStream begins the names of the streams that are buckets.
+const bucketStream = "KV_"
 
 func streamConfigs(o Options) []jetstream.StreamConfig {
 	if o.EventsBytes == 0 {
@@ -146,6 +149,18 @@ func streamConfigs(o Options) []jetstream.StreamConfig {
 		Subjects:    []string{deadPrefix + ">"},
 		MaxBytes:    deadBytes,
 		Discard:     jetstream.DiscardNew,
+	}, {
+		// A bucket like the others below, but that many of its values may be stored at once.
+		Name:                   bucketStream + SubscriptionsBucket,
+		Description:            "Who gets which feeds from Loa's own hub, and what each got last.",
+		Subjects:               []string{"$KV." + SubscriptionsBucket + ".>"},
+		MaxMsgsPerSubject:      1,
+		Discard:                jetstream.DiscardNew,
+		AllowRollup:            true,
+		DenyDelete:             true,
+		AllowMsgTTL:            true,
+		SubjectDeleteMarkerTTL: KeyMarker,
+		AllowAtomicPublish:     true,
 	}, {
 		Name:        Audit,
 		Description: "Who changed what, and when.",

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/loa-syndication/loa/internal/reconcile"
@@ -160,30 +159,6 @@ func (r *Registry) Deny(ctx context.Context, callback string, t Topic, reason st
 
 // Open opens the secret of a subscription; empty for none.
 func (r *Registry) Open(s Subscription) (secret.Secret, error) { return open(r.keys, s.Secret, s.ID()) }
-
-// Note records how a delivery went, and returns once that is on disk.
-func (r *Registry) Note(ctx context.Context, s Subscription, d Delivery) error {
-	id := s.ID()
-	data, err := json.Marshal(d)
-	if err != nil {
-		return err
-	}
-	left := max(time.Until(s.Expires), 0) + leaseRest
-	// Many are written at once: the server then has them on disk sooner than one after the other.
-	ack, err := r.js.PublishMsgAsync(&nats.Msg{Subject: subjectOf(deliveryPrefix + string(id)), Data: data, Header: nats.Header{
-		jetstream.MsgTTLHeader: {left.Round(time.Second).String()},
-	}})
-	if err == nil {
-		select {
-		case a := <-ack.Ok():
-			return r.acceptOwn(deliveryPrefix, id, data, a.Sequence)
-		case err = <-ack.Err():
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-	}
-	return fmt.Errorf("record the delivery to %s: %w", id, err)
-}
 
 // NoteTopic records the state of a topic that its subscribers are about to be flagged for, and
 // gives the revision at which it was stored: whoever has read the document before that may have

@@ -32,6 +32,7 @@ type Registry struct {
 	whole   bool
 	log     zerolog.Logger
 	watcher jetstream.KeyWatcher
+	notes   chan *note
 	closing chan struct{}
 	work    sync.WaitGroup
 
@@ -75,7 +76,7 @@ func Open(ctx context.Context, js jetstream.JetStream, keys *secret.Keyring, who
 		return nil, fmt.Errorf("open bucket %s: %w", streams.SubscriptionsBucket, err)
 	}
 	r := &Registry{
-		js: js, kv: kv, keys: keys, whole: whole, log: log, closing: make(chan struct{}),
+		js: js, kv: kv, keys: keys, whole: whole, log: log, notes: make(chan *note, noteRoom), closing: make(chan struct{}),
 		all: map[ID]*known{}, byTopic: map[Topic]map[ID]bool{}, hosts: map[string]int{}, addresses: map[string]int{}, news: make(chan struct{}),
 	}
 	before, err := r.latest(ctx) // all up to here comes before the watch says that it has given all
@@ -101,6 +102,7 @@ func Open(ctx context.Context, js jetstream.JetStream, keys *secret.Keyring, who
 				r.seen = max(r.seen, before)
 				r.mu.Unlock()
 				r.work.Go(r.watch)
+				r.work.Go(r.storeNotes)
 				return r, nil
 			}
 			r.accept(e)

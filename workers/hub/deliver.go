@@ -24,7 +24,7 @@ const (
 	maxAnswer = 4 << 10
 	// noteTimeout bounds the recording of a delivery, which goes on when the worker is told to stop:
 	// the callback has the document.
-	noteTimeout = 5 * time.Second
+	noteTimeout = 20 * time.Second
 )
 
 // Outcomes of a delivery, as they are counted.
