@@ -142,7 +142,7 @@ func (a *app) runs(role string) bool { return slices.Contains(a.cfg.Roles, role)
 func siteTree(sites []config.Site) (*site.Tree, error) {
 	all := make([]site.Site, len(sites))
 	for i, s := range sites {
-		all[i] = site.Site{ID: s.ID, Name: s.Name, Parent: s.Parent, URL: s.URL}
+		all[i] = s.Site()
 	}
 	return site.New(all)
 }
@@ -370,12 +370,20 @@ func (a *app) prepareGateway(ctx context.Context) error {
 		return err
 	}
 	a.gateway, err = gateway.New(gateway.Options{Objects: a.backbone.store, Articles: a.articles, Sites: a.sites, Feeds: a.feedList,
-		PublicURL: a.cfg.PublicURL, MediaURL: a.cfg.MediaURL, MediaRedirect: a.cfg.Media.Redirect, Erased: uses.Gone, Hubs: hubs(a.cfg), Ready: a.ready, Mounts: mounts,
+		PublicURL: a.cfg.PublicURL, MediaURL: a.cfg.MediaURL, MediaRedirect: a.cfg.Media.Redirect, Erased: uses.Gone, Successors: a.successors(), Hubs: hubs(a.cfg), Ready: a.ready, Mounts: mounts,
 		Gatherer: a.registry, Registerer: a.registry, Grace: a.drain(), Log: a.log})
 	if err != nil {
 		return err
 	}
 	return a.listenForChanges()
+}
+
+// successors tells the gateway which feeds go on with others; nil: no site is ever succeeded.
+func (a *app) successors() func(feed string) []string {
+	if !slices.ContainsFunc(a.sites.All(), func(s site.Site) bool { return len(s.Successors) > 0 }) {
+		return nil
+	}
+	return a.catalog.Successors
 }
 
 // feedList describes the feeds to the gateway, which does not know the worker that makes them.

@@ -88,7 +88,7 @@ func (c *benchIntakeCmd) Run(e *env) error {
 func sampleTree() (*site.Tree, error) {
 	var sites []site.Site
 	for _, s := range sample.Sites() {
-		sites = append(sites, site.Site(s))
+		sites = append(sites, site.Site{ID: s.ID, Name: s.Name, Parent: s.Parent, URL: s.URL})
 	}
 	return site.New(sites)
 }

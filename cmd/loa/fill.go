@@ -15,21 +15,39 @@ const fillRetry = 10 * time.Second
 
 // fillFeeds flags the feeds that the configuration has otherwise than they were made, and those that
 // came into it, or into Loa, after the articles that they are to show or to archive: the router looks
-// at new versions only. It is done once, at the start, since the configuration does not change while Loa runs; where
-// nothing is to be done it costs a look at the indexes.
+// at new versions only. It is done at the start, since the configuration does not change while Loa runs,
+// and again on a day on which a site is succeeded; where nothing is to be done it costs a look at the indexes.
 func (a *app) fillFeeds(ctx context.Context) error {
 	for {
+		began := time.Now()
 		err := a.fillFeedsOnce(ctx)
-		if err == nil || ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return nil
 		}
-		a.log.Warn().Err(err).Dur("next", fillRetry).Msg("new feeds not filled, will be retried")
+		wait := fillRetry
+		if err != nil {
+			a.log.Warn().Err(err).Dur("next", fillRetry).Msg("new feeds not filled, will be retried")
+		} else if wait = a.untilSuccession(began); wait == 0 {
+			return nil
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(fillRetry):
+		case <-time.After(wait):
 		}
 	}
+}
+
+// successionCheck is how long at most is waited for a day to come, by a clock that may be set.
+const successionCheck = time.Hour
+
+// untilSuccession is how long to wait until another site is succeeded; 0: none will be.
+func (a *app) untilSuccession(after time.Time) time.Duration {
+	next := a.sites.NextSuccession(after)
+	if next.IsZero() {
+		return 0
+	}
+	return min(max(time.Until(next), time.Second), successionCheck)
 }
 
 func (a *app) fillFeedsOnce(ctx context.Context) error {

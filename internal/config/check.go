@@ -538,7 +538,7 @@ func (k *check) sites() {
 	}
 	sites := make([]site.Site, len(k.c.Sites))
 	for i, s := range k.c.Sites {
-		sites[i] = site.Site{ID: s.ID, Name: s.Name, Parent: s.Parent, URL: s.URL}
+		sites[i] = s.Site()
 		path := fmt.Sprintf("sites[%d]", i)
 		k.id(path+".id", s.ID, maxSite)
 		k.address(path+".url", s.URL, "the site's home page")
@@ -546,6 +546,10 @@ func (k *check) sites() {
 			k.found(path+".name", "", "what people call the site")
 		}
 		k.shape(path+".feeds", s.Feeds.Page, s.Feeds.Content)
+		if _, err := time.Parse(day, s.Succeeded); s.Succeeded != "" && err != nil {
+			k.found(path+".succeeded", s.Succeeded, "a day such as 2025-07-01")
+			sites[i].Successors = nil
+		}
 	}
 	_, err := site.New(sites)
 	joined, ok := err.(interface{ Unwrap() []error })

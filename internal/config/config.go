@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/loa-syndication/loa/internal/site"
 	"github.com/loa-syndication/loa/internal/streams"
 )
 
@@ -286,6 +287,18 @@ type Site struct {
 	URL    string `yaml:"url"`
 	// Feeds is for all feeds of the site.
 	Feeds FeedShape `yaml:"feeds"`
+	// Successors are the sites that go on with what the site did, from the day Succeeded on.
+	Successors []string `yaml:"successors"`
+	Succeeded  string   `yaml:"succeeded"`
+}
+
+// day is the form of a date.
+const day = "2006-01-02"
+
+// Site is the site as part of a tree. A day begins as it does in Vietnam.
+func (s Site) Site() site.Site {
+	at, _ := time.ParseInLocation(day, s.Succeeded, time.FixedZone("", 7*60*60)) // zero where there is none
+	return site.Site{ID: s.ID, Name: s.Name, Parent: s.Parent, URL: s.URL, Successors: s.Successors, Succeeded: at}
 }
 
 // Portal is a downstream site that bulletins are pushed to.

@@ -178,6 +178,7 @@ func TestFaultsNameTheirLine(t *testing.T) {
 		"custom feed's title":   {head + "feeds:\n  custom:\n    - {id: x} # here", "feeds.custom[0].title", "missing"},
 		"custom feed's site":    {head + "feeds:\n  custom:\n    - {id: x, title: X, filter: {sites: [an-hao]}} # here", "feeds.custom[0].filter.sites[0]", "did you mean an-hoa?"},
 		"feeds' language":       {head + "feeds:\n  language: tiếng Việt # here", "feeds.language", "a language's tag"},
+		"succession's day":      {site + "  - {id: b, name: B, url: \"https://b.example/\", successors: [an-hoa], succeeded: 1/7/2025} # here", "sites[1].succeeded", "a day such as 2025-07-01"},
 		"site's feeds":          {site + "  - {id: b, name: B, url: \"https://b.example/\", feeds: {content: all}} # here", "sites[1].feeds.content", "expected one of full, summary"},
 		"hub":                   {head + "feeds:\n  hubs: [gopher://hub.example/] # here", "feeds.hubs[0]", "scheme gopher"},
 		"lease bounds":          {head + "hub:\n  lease_min: 30h # here\n  lease_max: 20h", "hub.lease_min", "at most lease_max, 20h0m0s"},

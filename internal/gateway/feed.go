@@ -32,6 +32,9 @@ var feedTypes = map[string]string{
 const feedCaching = "public, max-age=60, stale-while-revalidate=300"
 
 func (g *Gateway) serveFeed(w http.ResponseWriter, r *http.Request) {
+	if g.o.Successors != nil && g.serveSuccessor(w, r) {
+		return
+	}
 	key := r.URL.Path[1:]
 	if prefersPage(r.Header["Accept"]) && feedPath.MatchString(r.URL.Path) {
 		g.serveFeedPage(w, r)

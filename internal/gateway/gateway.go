@@ -127,6 +127,9 @@ type Options struct {
 	MediaRedirect string
 	// Erased tells whether a picture, by its SHA-256, was erased; nil: none ever is.
 	Erased func(ctx context.Context, picture string) (bool, error)
+	// Successors gives the ids of feeds that may go on with one, of a site that others have succeeded;
+	// nil: none ever does.
+	Successors func(feed string) []string
 	// Hubs are WebSub hubs that announce the feeds' changes.
 	Hubs []string
 	// Mounts are others that answer here, such as the partner API. Of several that fit a path, the

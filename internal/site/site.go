@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Site is a portal that publishes.
@@ -16,6 +17,11 @@ type Site struct {
 	Name   string
 	Parent string // empty at the top
 	URL    string // the site's home page
+	// Successors are the sites that go on with what the site did, from Succeeded on: one after a
+	// merger or a renaming, more after a split. The site stays in the tree, and what it published
+	// keeps its name.
+	Successors []string
+	Succeeded  time.Time
 }
 
 // maxDepth bounds the tree's height; it also ends a walk up a tree that has a loop.
@@ -65,10 +71,66 @@ func New(sites []Site) (*Tree, error) {
 			fault(place[n], "site %q lies under itself, or more than %d levels deep", id, maxDepth)
 		}
 	}
+	for n, id := range t.order {
+		s := t.sites[id]
+		for _, next := range s.Successors {
+			if _, ok := t.sites[next]; !ok {
+				fault(place[n], "site %q: successor %q is not a site", id, next)
+			}
+		}
+		if slices.Contains(t.after(id), id) {
+			fault(place[n], "site %q is succeeded by itself in the end", id)
+		}
+		if (len(s.Successors) > 0) != !s.Succeeded.IsZero() {
+			fault(place[n], "site %q: expected successors and the day from which they are, or neither", id)
+		}
+	}
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
 	return t, nil
+}
+
+// after is all sites that follow a site, the next ones first.
+func (t *Tree) after(id string) []string {
+	all := slices.Clone(t.sites[id].Successors)
+	for i := 0; i < len(all); i++ {
+		for _, next := range t.sites[all[i]].Successors {
+			if !slices.Contains(all, next) {
+				all = append(all, next)
+			}
+		}
+	}
+	return all
+}
+
+// Successors are the sites that go on with what a site did, at a time; none while it does so itself.
+func (t *Tree) Successors(id string, at time.Time) []string {
+	if s := t.sites[id]; !s.Succeeded.IsZero() && !at.Before(s.Succeeded) {
+		return s.Successors
+	}
+	return nil
+}
+
+// Line is the site, and those that go on with all of what it did, at a time, in order: the one that
+// it was merged into or renamed to, the one that this one was in turn. Where more than one goes on,
+// the line ends.
+func (t *Tree) Line(id string, at time.Time) []string {
+	line := []string{id}
+	for next := t.Successors(id, at); len(next) == 1; next = t.Successors(next[0], at) {
+		line = append(line, next[0])
+	}
+	return line
+}
+
+// NextSuccession is the first time after one at which a site is succeeded; zero when there is none.
+func (t *Tree) NextSuccession(after time.Time) (next time.Time) {
+	for _, s := range t.sites {
+		if s.Succeeded.After(after) && (next.IsZero() || s.Succeeded.Before(next)) {
+			next = s.Succeeded
+		}
+	}
+	return next
 }
 
 // Get gives a site by its id.

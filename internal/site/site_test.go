@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/loa-syndication/loa/internal/site"
 )
@@ -48,6 +49,37 @@ func TestFaultyTreesAreRefusedWithEveryFault(t *testing.T) {
 	}
 	for _, want := range []string{`site "a" lies under itself`, `site "b" lies under itself`, `parent "x" is not a site`, `site "c" is there twice`} {
 		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no word of %q in: %v", want, err)
+		}
+	}
+}
+
+func TestHeirsFollowTheDays(t *testing.T) {
+	day := time.Date(2025, 7, 1, 0, 0, 0, 0, time.UTC)
+	later := day.Add(48 * time.Hour)
+	tr, err := site.New([]site.Site{
+		{ID: "a", Successors: []string{"c"}, Succeeded: day}, {ID: "b", Successors: []string{"c", "d"}, Succeeded: day},
+		{ID: "c", Successors: []string{"d"}, Succeeded: later}, {ID: "d"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		id, heir string
+		at       time.Time
+	}{{"a", "a", day.Add(-1)}, {"a", "c", day}, {"a", "d", later}, {"b", "b", later}, {"d", "d", later}} {
+		if line := tr.Line(c.id, c.at); line[0] != c.id || line[len(line)-1] != c.heir {
+			t.Errorf("%s goes on with %s at %s, want %s", line, c.id, c.at, c.heir)
+		}
+	}
+	if got := tr.NextSuccession(day); !got.Equal(later) || !tr.NextSuccession(later).IsZero() {
+		t.Errorf("after the first day comes %s", got)
+	}
+	_, err = site.New([]site.Site{
+		{ID: "a", Successors: []string{"b"}, Succeeded: day}, {ID: "b", Successors: []string{"a", "x"}, Succeeded: day}, {ID: "c", Succeeded: day},
+	})
+	for _, want := range []string{`site "a" is succeeded by itself`, `successor "x" is not a site`, `site "c": expected successors and the day`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no word of %q in: %v", want, err)
 		}
 	}

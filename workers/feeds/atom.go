@@ -11,6 +11,7 @@ import (
 type atomDocument struct {
 	*gorilla.AtomFeed
 	Media     string     `xml:"xmlns:media,attr"`
+	Terms     string     `xml:"xmlns:dcterms,attr"`
 	Withdrawn string     `xml:"xmlns:at,attr,omitempty"`
 	History   string     `xml:"xmlns:fh,attr,omitempty"`
 	Archive   *struct{}  `xml:"fh:archive"`
@@ -30,6 +31,7 @@ type atomEntry struct {
 	Authors    []*gorilla.AtomPerson `xml:"author"`
 	Categories []atomCategory        `xml:"category"`
 	Links      []atomLink            `xml:"link"`
+	Publisher  string                `xml:"dcterms:publisher"`
 	Media      []mediaContent        `xml:"media:content"`
 	Thumbnail  *mediaThumbnail       `xml:"media:thumbnail"`
 }
@@ -62,7 +64,7 @@ func atomElement(e *entry) ([]byte, error) {
 	if e.terms != "" {
 		base.Rights = join(e.rights, e.terms)
 	}
-	x := atomEntry{AtomEntry: base, Lang: e.language, Thumbnail: e.mediaThumbnail()}
+	x := atomEntry{AtomEntry: base, Lang: e.language, Publisher: e.publisher, Thumbnail: e.mediaThumbnail()}
 	if e.url != "" {
 		x.Links = append(x.Links, atomLink{Href: e.url, Rel: "alternate", Type: "text/html"})
 	}
@@ -98,7 +100,7 @@ func writeAtom(w io.Writer, d *document, entries [][]byte) error {
 	}
 	entries = append(entries, d.tombstones...)
 	doc := &atomDocument{
-		AtomFeed: feed, Media: nsMedia, Lang: d.language, Links: links, Generator: generator,
+		AtomFeed: feed, Media: nsMedia, Terms: nsTerms, Lang: d.language, Links: links, Generator: generator,
 		Entries: placeFor(entries), Revision: d.revisionNote(),
 	}
 	if len(d.tombstones) > 0 {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/loa-syndication/loa/events"
@@ -216,13 +217,14 @@ type Feed struct {
 	Of string
 }
 
-// Catalog knows which feeds exist: those of its tree of sites, and custom ones. It does not change.
+// Catalog knows which feeds exist: those of its tree of sites, and custom ones. It does not change,
+// but for sites that are succeeded as their day comes.
 type Catalog struct {
 	tree     *site.Tree
 	settings Settings
 	custom   map[string]*custom // by id
-	// under is the ids of each site and those that lie under it.
-	under map[string][]string
+	now      func() time.Time
+	current  atomic.Pointer[lineage]
 	// general is what the rendering of every feed depends on beside the articles: this program's
 	// way to render, and the settings that all feeds share.
 	general []byte
@@ -248,12 +250,7 @@ func NewCatalog(tree *site.Tree, s Settings) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("feeds: digest the settings: %w", err)
 	}
-	c := &Catalog{tree: tree, settings: s, custom: map[string]*custom{}, under: map[string][]string{}, general: general}
-	for _, one := range tree.All() {
-		for _, above := range tree.Ancestors(one.ID) {
-			c.under[above] = append(c.under[above], one.ID)
-		}
-	}
+	c := &Catalog{tree: tree, settings: s, custom: map[string]*custom{}, general: general, now: time.Now}
 	for _, one := range s.Custom {
 		if _, isSite := tree.Get(one.ID); isSite || c.custom[one.ID] != nil {
 			return nil, fmt.Errorf("feed %s: there is a site or another feed of this id", one.ID)
@@ -269,7 +266,7 @@ func NewCatalog(tree *site.Tree, s Settings) (*Catalog, error) {
 // another form is rendered anew when it is next flagged.
 func (c *Catalog) form(f Feed) string {
 	shape := c.shape(f)
-	own := fmt.Sprintf("%d %s %s", shape.Page, shape.Content, f.Site)
+	own := fmt.Sprintf("%d %s %s %s", shape.Page, shape.Content, f.Site, c.ended(f))
 	if f.Kind == OfCustom {
 		own += " " + c.custom[f.ID].Title
 	}
@@ -323,44 +320,50 @@ func (c *Catalog) look(f Feed) look {
 // Concerned is the ids of the feeds that a new version of an article may change: those that
 // are to show it, and those that may have shown a former version.
 func (c *Catalog) Concerned(a *article.Article) []string {
-	chain := c.tree.Ancestors(a.Site)
-	if len(chain) == 0 {
+	homes := c.lineage().homes[a.Site]
+	if len(homes) == 0 {
 		return nil
 	}
 	var ids []string
-	add := func(kind Kind, site string, rest ...string) {
-		if !c.off(kind) {
-			ids = append(ids, strings.Join(append([]string{site}, rest...), ""))
+	add := func(kind Kind, rest ...string) {
+		for _, site := range homes {
+			if !c.off(kind) {
+				ids = append(ids, site+strings.Join(rest, ""))
+			}
 		}
 	}
-	add(OfSite, a.Site)
+	add(OfSite)
 	for _, category := range a.Categories {
-		add(OfCategory, a.Site, separator, inCategory, events.Token(category.ID))
+		add(OfCategory, separator, inCategory, events.Token(category.ID))
 	}
 	for _, category := range a.Ever.Categories {
-		add(OfCategory, a.Site, separator, inCategory, events.Token(category))
+		add(OfCategory, separator, inCategory, events.Token(category))
 	}
 	for _, tag := range slices.Concat(a.Tags, a.Ever.Tags) {
-		add(OfTag, a.Site, separator, withTag, events.Token(tag))
+		add(OfTag, separator, withTag, events.Token(tag))
 	}
 	for _, author := range a.Authors {
-		add(OfAuthor, a.Site, separator, byAuthor, events.Token(author.Name))
+		add(OfAuthor, separator, byAuthor, events.Token(author.Name))
 	}
 	for _, author := range a.Ever.Authors {
-		add(OfAuthor, a.Site, separator, byAuthor, events.Token(author))
+		add(OfAuthor, separator, byAuthor, events.Token(author))
 	}
 	greatest := a.Urgency
 	if a.Ever.Urgency > 0 {
 		greatest = min(greatest, a.Ever.Urgency)
 	}
 	for n := max(greatest, 1); n <= lastUrgency; n++ {
-		add(OfUrgency, a.Site, separator, ofUrgency, strconv.Itoa(n))
+		add(OfUrgency, separator, ofUrgency, strconv.Itoa(n))
 	}
 	if a.HasGallery() || a.Ever.Gallery {
-		add(OfGallery, a.Site, separator, ofGallery)
+		add(OfGallery, separator, ofGallery)
 	}
-	for _, above := range chain {
-		add(OfSubtree, above, separator, ofAll)
+	for _, home := range homes {
+		for _, above := range c.tree.Ancestors(home) {
+			if !c.off(OfSubtree) {
+				ids = append(ids, above+separator+ofAll)
+			}
+		}
 	}
 	for id, custom := range c.custom {
 		if custom.Filter.Matches(a, c.tree) || custom.Filter.MatchedEver(a, c.tree) {
@@ -412,9 +415,9 @@ func (c *Catalog) Matches(f Feed, a *article.Article) bool {
 	case OfCustom:
 		return c.custom[f.ID].Filter.Matches(a, c.tree)
 	case OfSubtree:
-		return c.tree.Under(a.Site, f.Site)
+		return slices.ContainsFunc(c.lineage().homes[a.Site], func(home string) bool { return c.tree.Under(home, f.Site) })
 	}
-	if a.Site != f.Site {
+	if !slices.Contains(c.lineage().homes[a.Site], f.Site) {
 		return false
 	}
 	switch f.Kind {
@@ -495,7 +498,7 @@ func (c *Catalog) sitesOf(f Feed) []string {
 	case OfCustom:
 		return c.custom[f.ID].sites
 	case OfSubtree:
-		return c.under[f.Site]
+		return c.lineage().under[f.Site]
 	}
-	return []string{f.Site}
+	return c.lineage().of[f.Site]
 }

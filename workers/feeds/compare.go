@@ -144,6 +144,8 @@ const (
 	// archivesNote is one, too: where it is missing, indexes may have dropped articles before there
 	// were archives to put them into.
 	archivesNote = note + "archives"
+	// successionNote holds whose articles the feeds have been filled with (see [Catalog.succession]).
+	successionNote = note + "succession"
 )
 
 // Lack is what only the log can give.
@@ -155,10 +157,14 @@ type Lack struct {
 	Kinds []Kind
 	// Archives says that every feed's archives may.
 	Archives bool
+	// Heirs are the sites that have come to show what others published, of which any feed may.
+	Heirs []string
 }
 
 // Nothing reports whether there is nothing that they lack.
-func (l Lack) Nothing() bool { return len(l.Feeds) == 0 && len(l.Kinds) == 0 && !l.Archives }
+func (l Lack) Nothing() bool {
+	return len(l.Feeds) == 0 && len(l.Kinds) == 0 && !l.Archives && len(l.Heirs) == 0
+}
 
 // Lacking finds what nothing would give the feeds but new articles. Of [Lack.Kinds] there are none
 // after [Indexes.Filled]: a feed of them without entries is of nothing then.
@@ -168,6 +174,13 @@ func (ix *Indexes) Lacking(ctx context.Context) (lack Lack, err error) {
 		return Lack{}, err
 	}
 	lack.Archives = !filled
+	known, _, err := streams.LatestValue(ctx, ix.js, streams.FeedsBucket, successionNote)
+	if err != nil {
+		return Lack{}, fmt.Errorf("look up which successions feeds follow: %w", err)
+	}
+	if string(known) != ix.catalog.succession() {
+		lack.Heirs = ix.catalog.heirs()
+	}
 	for kind, key := range notes {
 		noted, err := ix.noted(ctx, key)
 		if err != nil {
@@ -230,6 +243,13 @@ func (ix *Indexes) Filled(ctx context.Context) error {
 	bucket, err := ix.js.KeyValue(ctx, streams.FeedsBucket)
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", streams.FeedsBucket, err)
+	}
+	known, _, err := streams.LatestValue(ctx, ix.js, streams.FeedsBucket, successionNote)
+	if now := ix.catalog.succession(); err == nil && string(known) != now {
+		_, err = bucket.PutString(ctx, successionNote, now)
+	}
+	if err != nil {
+		return fmt.Errorf("note which successions feeds follow: %w", err)
 	}
 	wanted := map[string]bool{archivesNote: true}
 	for kind, key := range notes {
@@ -328,6 +348,9 @@ func (ix *Indexes) Sites(l Lack) []string {
 	for _, f := range l.Feeds {
 		ids = append(ids, ix.catalog.sitesOf(f)...)
 	}
+	for _, heir := range l.Heirs {
+		ids = append(ids, ix.catalog.lineage().of[heir]...)
+	}
 	slices.Sort(ids)
 	return slices.Compact(ids)
 }
@@ -335,5 +358,5 @@ func (ix *Indexes) Sites(l Lack) []string {
 // Has reports whether the feed is one of those that lack some.
 func (l Lack) Has(c *Catalog, id string) bool {
 	f, ok := c.Parse(id)
-	return ok && (l.Archives && f.archived() || slices.Contains(l.Kinds, f.Kind) || slices.Contains(l.Feeds, f))
+	return ok && (l.Archives && f.archived() || slices.Contains(l.Kinds, f.Kind) || slices.Contains(l.Feeds, f) || slices.Contains(l.Heirs, f.Site))
 }

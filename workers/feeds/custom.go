@@ -66,12 +66,12 @@ const off = "off"
 
 // selection is a digest of what decides, beside the articles, which of them the feed selects: an
 // index of another selection is made anew from the log. It is empty where nothing but the feed's
-// id does.
+// id does: of a site that has not come to show what others published.
 func (c *Catalog) selection(f Feed) string {
 	switch {
 	case c.off(f.Kind):
 		return off
-	case f.Kind != OfSubtree && f.Kind != OfCustom:
+	case f.Kind != OfSubtree && f.Kind != OfCustom && len(c.sitesOf(f)) == 1:
 		return ""
 	}
 	var filter []byte

@@ -41,6 +41,7 @@ type entry struct {
 	content                  string // HTML; empty in a brief, and when there is only a summary
 	note                     string // HTML: the correction
 	authors                  []events.Author
+	publisher                string // the site that it is from, whosever feed shows it
 	labels                   []label
 	published, updated       time.Time
 	// media are the pictures shown beside the text, the lead image first, and the attachments.
@@ -72,6 +73,7 @@ type medium struct {
 // extension is what Loa's JSON says beyond JSON Feed.
 type extension struct {
 	Site       string         `json:"site"`
+	Publisher  string         `json:"publisher"`
 	Version    string         `json:"version"`
 	Urgency    int            `json:"urgency,omitzero"`
 	Correction string         `json:"correction,omitempty"`
@@ -98,6 +100,7 @@ func (c *Catalog) entry(a *article.Article) *entry {
 		media:    media(a),
 		places:   places(a.Places),
 	}
+	e.publisher = cmp.Or(article.Text(of.Name, maxName), a.Site)
 	if !portal.IsLanguage(e.language) {
 		e.language = c.settings.Language
 	}
@@ -117,7 +120,7 @@ func (c *Catalog) entry(a *article.Article) *entry {
 		}
 	}
 	if len(e.authors) == 0 { // else an entry of a subtree's feed would be taken for the work of its root
-		e.authors = []events.Author{{Name: cmp.Or(article.Text(of.Name, maxName), a.Site), URL: address(of.URL)}}
+		e.authors = []events.Author{{Name: e.publisher, URL: address(of.URL)}}
 	}
 	e.published = moment(a.Published, a.Accepted).In(zone).Truncate(time.Second)
 	updated := moment(a.Updated, a.Published, a.Accepted)
@@ -137,7 +140,7 @@ func (c *Catalog) entry(a *article.Article) *entry {
 		}
 	}
 	e.extension = extension{
-		Site: a.Site, Version: a.Version.String(), Urgency: a.Urgency, Correction: e.extension.Correction,
+		Site: a.Site, Publisher: e.publisher, Version: a.Version.String(), Urgency: a.Urgency, Correction: e.extension.Correction,
 		Rights: e.rights, UsageTerms: e.terms, Source: e.source, Places: e.places,
 	}
 	return e

@@ -82,6 +82,9 @@ func jsonElement(e *entry) ([]byte, error) {
 func writeJSON(w io.Writer, d *document, items [][]byte) error {
 	feed := (&gorilla.JSON{Feed: d.gorilla()}).JSONFeed()
 	feed.FeedUrl = d.address[formatJSON]
+	if d.ended {
+		feed.Expired = &d.ended
+	}
 	feed.Language = d.language
 	feed.Icon = d.image
 	feed.Authors = []*gorilla.JSONAuthor{{Name: d.publisher, Url: d.home}}

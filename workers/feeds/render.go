@@ -2,6 +2,7 @@ package feeds
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -115,8 +116,10 @@ func (i *item) size() int {
 // document is a feed as every format shows it, without its entries.
 type document struct {
 	id, title, language string
-	about               string // what begins the description
-	publisher, home     string // the site
+	about               string     // what begins the description
+	ended               bool       // its site has been succeeded,
+	next                []atomLink // by these
+	publisher, home     string     // the site
 	image               string
 	hubs                []string
 	ttl                 time.Duration
@@ -139,7 +142,8 @@ func (c *Catalog) document(f Feed, ix *index) *document {
 	d := &document{
 		id:        uuid.NewSHA1(feedSpace, []byte(f.ID)).URN(),
 		title:     c.Title(f, ix.Label),
-		about:     "Tin mới: ",
+		about:     cmp.Or(c.ended(f), "Tin mới: "),
+		ended:     c.ended(f) != "",
 		language:  c.settings.Language,
 		publisher: c.Title(Feed{Site: f.Site, Kind: OfSite}, ""),
 		home:      address(of.URL),
@@ -149,8 +153,16 @@ func (c *Catalog) document(f Feed, ix *index) *document {
 		updated:   moment(ix.Updated).In(zone).Truncate(time.Second),
 		revision:  ix.Revision,
 	}
-	if f.Kind == OfGallery {
+	if f.Kind == OfGallery && !d.ended {
 		d.about = "Ảnh mới: "
+	}
+	if d.ended {
+		for _, id := range c.tree.Successors(f.Site, c.now()) {
+			next, _ := c.tree.Get(id)
+			if url := address(next.URL); url != "" {
+				d.next = append(d.next, atomLink{Href: url, Rel: "related", Type: "text/html", Title: c.Title(Feed{Site: id, Kind: OfSite}, "")})
+			}
+		}
 	}
 	for i, format := range formats {
 		d.address[i] = c.address(f, format.name)
@@ -179,6 +191,7 @@ func (d *document) links(format int, mediaType string) []atomLink {
 	for _, hub := range d.hubs {
 		links = append(links, atomLink{Href: hub, Rel: "hub"})
 	}
+	links = append(links, d.next...)
 	if format == formatAtom {
 		links = append(links, d.around...)
 	}

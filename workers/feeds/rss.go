@@ -50,6 +50,7 @@ type rssItem struct {
 	Updated    string        `xml:"atom:updated"`
 	// What state portals read (TCVN 7980), beside what news readers do.
 	TermCreators []string        `xml:"dcterms:creator"`
+	Publisher    string          `xml:"dcterms:publisher"`
 	Created      string          `xml:"dcterms:created"`
 	Modified     string          `xml:"dcterms:modified"`
 	Language     string          `xml:"dc:language,omitempty"`
@@ -85,6 +86,7 @@ func rssElement(e *entry) ([]byte, error) {
 		Language:   e.language,
 		Rights:     e.rights,
 		TermRights: e.rights,
+		Publisher:  e.publisher,
 		Terms:      e.terms,
 		Places:     e.places,
 		Media:      e.mediaContents(),

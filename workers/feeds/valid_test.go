@@ -195,7 +195,7 @@ var (
 		"rss/channel/ttl":           {value: positive},
 		"rss/channel/lastBuildDate": {value: rfc822},
 		"rss/channel/item": {
-			need: []string{"title", "link", "description", "guid", "pubDate", "content:encoded", "dcterms:created", "dcterms:modified", "dc:language", "atom:updated"},
+			need: []string{"title", "link", "description", "guid", "pubDate", "content:encoded", "dcterms:created", "dcterms:modified", "dcterms:publisher", "dc:language", "atom:updated"},
 			once: []string{"enclosure", "dc:rights", "dcterms:rights", "dcterms:accessRights", "dc:source", "media:thumbnail"},
 			many: []string{"dc:creator", "dcterms:creator", "category", "dcterms:spatial", "media:content"}},
 		"rss/channel/item/link":             address_,
@@ -217,7 +217,7 @@ var (
 		"atom:feed/atom:updated":                    date,
 		"atom:feed/atom:author":                     {need: []string{"atom:name"}, once: []string{"atom:uri"}},
 		"atom:feed/atom:author/atom:uri":            address_,
-		"atom:feed/atom:entry":                      {need: []string{"atom:id", "atom:title", "atom:updated", "atom:published", "atom:content"}, once: []string{"atom:summary", "atom:rights", "media:thumbnail"}, many: []string{"atom:author", "atom:category", "atom:link", "media:content"}, attr: []string{"xml:lang"}, attrs: map[string]func(string) bool{"xml:lang": portal.IsLanguage}},
+		"atom:feed/atom:entry":                      {need: []string{"atom:id", "atom:title", "atom:updated", "atom:published", "atom:content", "dcterms:publisher"}, once: []string{"atom:summary", "atom:rights", "media:thumbnail"}, many: []string{"atom:author", "atom:category", "atom:link", "media:content"}, attr: []string{"xml:lang"}, attrs: map[string]func(string) bool{"xml:lang": portal.IsLanguage}},
 		"atom:feed/atom:entry/atom:id":              address_,
 		"atom:feed/atom:entry/atom:updated":         date,
 		"atom:feed/atom:entry/atom:published":       date,
@@ -227,7 +227,7 @@ var (
 		"atom:feed/atom:entry/atom:summary":         {attr: []string{"type"}, attrs: map[string]func(string) bool{"type": oneOf("text")}, value: filled},
 		"atom:feed/atom:entry/atom:category":        {attr: []string{"term", "?scheme", "label"}, attrs: map[string]func(string) bool{"term": filled, "label": filled, "scheme": absolute}, value: func(string) bool { return true }},
 	}
-	linkRules  = rules{attr: []string{"href", "rel", "?type", "?title", "?length"}, attrs: map[string]func(string) bool{"href": absolute, "rel": oneOf("self", "hub", "alternate", "enclosure", "via"), "type": mediaType.MatchString, "title": filled, "length": positive}, value: func(s string) bool { return s == "" }}
+	linkRules  = rules{attr: []string{"href", "rel", "?type", "?title", "?length"}, attrs: map[string]func(string) bool{"href": absolute, "rel": oneOf("self", "hub", "alternate", "enclosure", "via", "related"), "type": mediaType.MatchString, "title": filled, "length": positive}, value: func(s string) bool { return s == "" }}
 	mediaRules = rules{once: []string{"media:title", "media:description", "media:credit"}, attr: []string{"url", "?type", "medium", "?fileSize", "?width", "?height"}, attrs: map[string]func(string) bool{"url": absolute, "type": mediaType.MatchString, "medium": oneOf("image", "audio", "video", "document"), "fileSize": positive, "width": positive, "height": positive}}
 	thumbRules = rules{attr: []string{"url", "?width", "?height"}, attrs: mediaRules.attrs, value: func(s string) bool { return s == "" }}
 )
