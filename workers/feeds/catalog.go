@@ -270,12 +270,7 @@ func (c *Catalog) form(f Feed) string {
 	if f.Kind == OfCustom {
 		own += " " + c.custom[f.ID].Title
 	}
-	var sites []byte
-	for _, id := range c.sitesOf(f) {
-		s, _ := c.tree.Get(id)
-		sites = fmt.Appendf(sites, "%s %s %s\n", s.ID, s.Name, s.URL)
-	}
-	return digest(c.general, []byte(own), sites)
+	return digest(c.general, []byte(own), []byte(c.digests(f).names))
 }
 
 // digest is a short one of some texts.

@@ -78,8 +78,7 @@ func (c *Catalog) selection(f Feed) string {
 	if f.Kind == OfCustom {
 		filter = c.custom[f.ID].selection
 	}
-	sites := slices.Sorted(slices.Values(c.sitesOf(f)))
-	return digest([]byte(strings.Join(sites, " ")), filter)
+	return digest([]byte(c.digests(f).sites), filter)
 }
 
 // wasCustom reports whether the index of a feed that is not known, or no longer, was a custom one's.

@@ -136,6 +136,30 @@ func TestFeedThatDidNotChangeIsNotWrittenAgain(t *testing.T) {
 	}
 }
 
+func TestRenderingIsTheSameAfterARestartAndInAnotherProcess(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Settings{})
+	flags := w.put(many(t, ward, 5)...)
+	if err := w.Reconcile(t.Context(), ward, flags); err != nil {
+		t.Fatal(err)
+	}
+	var before [formatCount][]byte
+	for i, format := range formats {
+		before[i] = w.object(ward, i).Body
+		if err := w.objects.Delete(t.Context(), Feed{ID: ward}.object(format.name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.another(city(t, Settings{})).Reconcile(t.Context(), ward, flags[:1]); err != nil {
+		t.Fatal(err)
+	}
+	for i, format := range formats {
+		if after := w.object(ward, i).Body; !bytes.Equal(after, before[i]) {
+			t.Errorf("%s was\n%.1000s\nis\n%.1000s", format.name, before[i], after)
+		}
+	}
+}
+
 func TestFlagOfAnUnknownFeedIsDone(t *testing.T) {
 	w := newWorld(t, Settings{})
 	for _, feed := range []string{"khong-co", ward + "--x", ward + "--in--", "--all"} {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -22,6 +23,34 @@ type lineage struct {
 	// of are the sites whose articles a site's feeds show, and under those of the feeds of its
 	// subtree.
 	of, under map[string][]string
+	// seen are the digests of the sites that a feed shows, made when they were first asked for: a
+	// city has thousands.
+	seen sync.Map // of digests, by the feed's sites
+}
+
+// digests are of the sites whose articles a feed shows: which they are, and what is shown of them.
+type digests struct{ sites, names string }
+
+func (c *Catalog) digests(f Feed) digests {
+	l, key := c.lineage(), f.Site
+	switch f.Kind {
+	case OfSubtree:
+		key += separator + ofAll
+	case OfCustom:
+		key = f.ID
+	}
+	if d, ok := l.seen.Load(key); ok {
+		return d.(digests)
+	}
+	var names []byte
+	ids := slices.Sorted(slices.Values(c.sitesOf(f)))
+	for _, id := range ids {
+		s, _ := c.tree.Get(id)
+		names = fmt.Appendf(names, "%s %s %s\n", s.ID, s.Name, s.URL)
+	}
+	d := digests{digest([]byte(strings.Join(ids, " "))), digest(names)}
+	l.seen.Store(key, d)
+	return d
 }
 
 // lineage is the current one.
