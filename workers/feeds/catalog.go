@@ -268,9 +268,17 @@ func (c *Catalog) form(f Feed) string {
 	shape := c.shape(f)
 	own := fmt.Sprintf("%d %s %s %s", shape.Page, shape.Content, f.Site, c.ended(f))
 	if f.Kind == OfCustom {
-		own += " " + c.custom[f.ID].Title
+		own += " " + c.custom[f.ID].Title + " " + c.language(f)
 	}
 	return digest(c.general, []byte(own), []byte(c.digests(f).names))
+}
+
+// language is that of the feed as a whole; entries have their own.
+func (c *Catalog) language(f Feed) string {
+	if f.Kind == OfCustom && len(c.custom[f.ID].Filter.Languages) == 1 {
+		return c.custom[f.ID].Filter.Languages[0]
+	}
+	return c.settings.Language
 }
 
 // digest is a short one of some texts.

@@ -84,13 +84,22 @@ func TestCustomFeedFollowsTheConfiguration(t *testing.T) {
 	step("one that is new", water(portal.Filter{Tags: []string{"cấp nước"}}), all[4], all[2], all[0])
 	step("another filter", water(portal.Filter{Tags: []string{"lễ hội"}, Not: portal.Exclusion{Sites: []string{"khong-co"}}}), all[5], all[3], all[1])
 	step("a filter that nothing meets", water(portal.Filter{Sites: []string{sample.ChoMoi}}))
-	smaller := water(portal.Filter{})
+	smaller := water(portal.Filter{Languages: []string{"vi-VN", "vi"}})
 	smaller.Custom[0].Shape = Shape{Page: 2, Content: Summary}
 	step("a page of two summaries", smaller, all[5], all[4])
 	for i := range formats {
 		if got := parse(t, w.object("cap-nuoc", i).Body); got.Title != "Tin cấp nước" || got.Items[0].Content != "<p>"+all[5].Summary+"</p>" {
 			t.Errorf("%s: title %q, content %.80q", formats[i].name, got.Title, got.Items[0].Content)
 		}
+	}
+
+	for _, a := range all[:3] {
+		a.Number, a.Language = 2, "en"
+	}
+	w.put(all[:3]...)
+	step("one of another language", water(portal.Filter{Languages: []string{"en"}}), all[2], all[1], all[0])
+	if got := parse(t, w.object("cap-nuoc", formatRSS).Body).Language; got != "en" {
+		t.Errorf("a feed in English says it is in %q", got)
 	}
 
 	if got := w.anew(city(t, Settings{})); !slices.Equal(got, []string{"cap-nuoc"}) {

@@ -144,7 +144,7 @@ func (c *Catalog) document(f Feed, ix *index) *document {
 		title:     c.Title(f, ix.Label),
 		about:     cmp.Or(c.ended(f), "Tin mới: "),
 		ended:     c.ended(f) != "",
-		language:  c.settings.Language,
+		language:  c.language(f),
 		publisher: c.Title(Feed{Site: f.Site, Kind: OfSite}, ""),
 		home:      address(of.URL),
 		image:     address(c.settings.Image),
