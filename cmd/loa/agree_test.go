@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -94,7 +95,8 @@ func copiesAgree(t *testing.T, log *streams.Log, store *objects.Store) {
 	}
 }
 
-// feedsWanted is what each feed is to show, by its id. Feeds that showed something once are
+// feedsWanted is what each feed is to show, by its id: as much of it as a page has, and the rest in
+// its archives. Feeds that showed something once are
 // there too.
 func feedsWanted(want map[streams.Key]wanted) map[string][]wanted {
 	feeds := map[string][]wanted{}
@@ -110,11 +112,10 @@ func feedsWanted(want map[streams.Key]wanted) map[string][]wanted {
 			}
 		}
 	}
-	for id, all := range feeds {
+	for _, all := range feeds {
 		slices.SortFunc(all, func(a, b wanted) int {
 			return cmp.Or(b.shown.Published.Compare(a.shown.Published), cmp.Compare(a.guid, b.guid))
 		})
-		feeds[id] = all[:min(len(all), shownEntries)]
 	}
 	return feeds
 }
@@ -165,8 +166,11 @@ func (c *city) feedsAgree(want map[streams.Key]wanted) {
 				if err != nil {
 					return nil, err
 				}
-				return body, shows(body, entries, gone)
+				return body, shows(body, entries[:min(len(entries), shownEntries)], gone)
 			})
+			if err == nil && format == "atom" && len(entries) > 0 {
+				err = c.archivesHold(body, entries, gone)
+			}
 			if err != nil {
 				c.t.Errorf("%s: %v", address, err)
 			}
@@ -181,6 +185,62 @@ func (c *city) feedsAgree(want map[streams.Key]wanted) {
 		}
 	}
 	c.t.Logf("%d feeds and %d files of pictures are as they should be", len(feeds), len(pictures))
+}
+
+// archivesHold checks that a reader who follows a feed through its archives (RFC 5005) has all the
+// entries, each once and as it is now, and of what is gone nothing but that it is.
+func (c *city) archivesHold(feed []byte, entries []wanted, gone map[string]bool) error {
+	type entry struct {
+		ID      string    `xml:"id"`
+		Title   string    `xml:"title"`
+		Updated time.Time `xml:"updated"`
+	}
+	found := map[string]entry{}
+	for {
+		var doc struct {
+			Links []struct {
+				Rel  string `xml:"rel,attr"`
+				Href string `xml:"href,attr"`
+			} `xml:"http://www.w3.org/2005/Atom link"`
+			Entries []entry `xml:"http://www.w3.org/2005/Atom entry"`
+		}
+		if err := xml.Unmarshal(feed, &doc); err != nil {
+			return err
+		}
+		for _, e := range doc.Entries {
+			if had, ok := found[e.ID]; !ok || e.Updated.After(had.Updated) {
+				found[e.ID] = e
+			}
+		}
+		prev := ""
+		for _, l := range doc.Links {
+			if l.Rel == "prev-archive" {
+				_, path, _ := strings.Cut(l.Href, "/feeds/")
+				prev = c.gateway + "/feeds/" + path
+			}
+		}
+		if prev == "" {
+			break
+		}
+		var err error
+		if feed, err = fetch(c.t.Context(), prev); err != nil {
+			return err
+		}
+	}
+	for id, e := range found {
+		if gone[id] && strings.HasPrefix(e.Title, "Đã gỡ: ") {
+			delete(found, id)
+		}
+	}
+	if len(found) != len(entries) {
+		return fmt.Errorf("it has %d articles with its archives, want %d", len(found), len(entries))
+	}
+	for _, w := range entries {
+		if e := found[w.guid]; e.Title != w.shown.Title {
+			return fmt.Errorf("with its archives it has %q for %s, want %q", e.Title, w.guid, w.shown.Title)
+		}
+	}
+	return nil
 }
 
 // eventually tries for some seconds until there is no error.

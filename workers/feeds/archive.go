@@ -209,7 +209,7 @@ func (c *Catalog) renderArchive(f Feed, label string, months []month, p *heldPar
 	for _, it := range show.gone {
 		d.tombstones = append(d.tombstones, it.tombs[formatAtom])
 	}
-	entries, err := fit(f, show.items)
+	entries, err := fit(f, show.items, formatAtom)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package feeds
 
 import (
+	"bytes"
 	"encoding/xml"
 	"flag"
 	"fmt"
@@ -334,4 +335,27 @@ func TestArchivesAreFilledFromAnOlderLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.mustHave(ward, all)
+}
+
+// Articles are rendered for an archive alone, or were for the feed: that must not be seen.
+func TestArchiveIsTheSameWhateverIsInMemory(t *testing.T) {
+	c := city(t, Settings{})
+	f, _ := c.Parse(ward)
+	p := &heldPart{month: "2026-11", number: 2}
+	var known, alone view
+	for i, a := range many(t, ward, 12) {
+		a.Body = "<p>" + strings.Repeat("Một đoạn & \"một\" đoạn <b>nữa</b>. ", 7000) + "</p>"
+		known.items = append(known.items, must(c.item(lookFull, a, uint64(i))))
+		alone.items = append(alone.items, must(c.item(lookFull, a, uint64(i), formatAtom)))
+	}
+	months := []month{{"2026-10", 3}, {"2026-11", 3}}
+	was, is := must(c.renderArchive(f, "", months, p, known)), must(c.renderArchive(f, "", months, p, alone))
+	if !bytes.Equal(was, is) {
+		t.Error("it differs")
+	}
+	for _, link := range []string{"2026-11.atom\" rel=\"prev-archive\"", "2026-11-3.atom\" rel=\"next-archive\""} {
+		if !bytes.Contains(is, []byte(link)) {
+			t.Errorf("no link %s", link)
+		}
+	}
 }

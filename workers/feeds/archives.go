@@ -481,7 +481,7 @@ func (a *archiving) fill(ctx context.Context, p *heldPart) (view, error) {
 				if e.Article == nil {
 					continue
 				}
-				it, err := a.f.catalog.item(look, e.Article, e.Seq)
+				it, err := a.f.catalog.item(look, e.Article, e.Seq, formatAtom)
 				if err != nil {
 					return err
 				}

@@ -60,17 +60,25 @@ var formats = [formatCount]struct {
 type elements [formatCount][]byte
 
 // largest is the size of the largest of them, in bytes.
-func (e elements) largest() int {
+func (e elements) largest(wanted ...int) int {
 	n := 0
-	for _, data := range e {
-		n = max(n, len(data))
+	for i, data := range e {
+		if wants(wanted, i) {
+			n = max(n, len(data))
+		}
 	}
 	return n
 }
 
-func (e *entry) render() (elements, error) {
+func wants(wanted []int, format int) bool { return len(wanted) == 0 || slices.Contains(wanted, format) }
+
+// render renders the entry in the formats wanted; in all, if none is named.
+func (e *entry) render(wanted ...int) (elements, error) {
 	var all elements
 	for i, f := range formats {
+		if !wants(wanted, i) {
+			continue
+		}
 		data, err := f.element(e)
 		if err != nil {
 			return elements{}, fmt.Errorf("render %s as %s: %w", e.id, f.label, err)
@@ -89,7 +97,7 @@ type item struct {
 	tombs elements
 }
 
-func (c *Catalog) item(l look, a *article.Article, seq uint64) (*item, error) {
+func (c *Catalog) item(l look, a *article.Article, seq uint64, wanted ...int) (*item, error) {
 	if l == lookGallery {
 		return c.galleryItem(a, seq)
 	}
@@ -100,7 +108,7 @@ func (c *Catalog) item(l look, a *article.Article, seq uint64) (*item, error) {
 	if l == lookBrief {
 		e = e.brief()
 	}
-	full, err := e.render()
+	full, err := e.render(wanted...)
 	if err != nil {
 		return nil, err
 	}
@@ -236,26 +244,26 @@ func (c *Catalog) renderInto(into *pages, f Feed, ix *index, items, gone []*item
 	return docs, nil
 }
 
-// fit gives the elements of the items, in every format: the full ones as far as they are no larger
-// than maxFull.
-func fit(f Feed, items []*item) (parts [formatCount][][]byte, err error) {
+// fit gives the elements of the items, in the formats wanted, or in every one: the full ones as far
+// as they are no larger than maxFull.
+func fit(f Feed, items []*item, wanted ...int) (parts [formatCount][][]byte, err error) {
 	full := true
 	room := maxFull
 	for _, it := range items {
 		el := it.full
-		if room -= el.largest(); room < 0 {
+		if room -= el.largest(wanted...); room < 0 {
 			if f.Kind == OfGallery {
 				break // its entries are briefs as they are
 			}
 			full = false
 		}
 		if !full {
-			if el, err = it.brief().render(); err != nil {
+			if el, err = it.brief().render(wanted...); err != nil {
 				return parts, err
 			}
 		}
 		for i := range formats {
-			if len(el[i]) > 0 { // else a gallery's article without a picture that can be shown
+			if len(el[i]) > 0 && wants(wanted, i) { // else a gallery's article without a picture that can be shown
 				parts[i] = append(parts[i], el[i])
 			}
 		}
