@@ -35,7 +35,7 @@ repeated run changes nothing. That its times alone moved is no change.
 
 What cannot be imported is set aside, with the reason: no address, a date that cannot be read
 or lies in the future, text in an encoding that cannot be told. Text in TCVN3, VNI and VPS is
-converted. The status is 3 then, 0 when nothing was set aside.`
+converted. The status is 3 when something was set aside, 0 when nothing was.`
 
 type importFeedCmd struct {
 	importFlags
@@ -103,8 +103,8 @@ type importWordPressCmd struct {
 func (*importWordPressCmd) Help() string {
 	return importHelp + `
 
-Posts come through the REST API (wp-json), with their categories, tags, authors and pictures. They have the
-ids that they have in the site's feed, so loa import feed may go on from there.
+Posts come through the REST API (wp-json), with their categories, tags, authors and pictures.
+They have the ids that they have in the site's feed, so loa import feed may go on from there.
 
   loa import wordpress https://caugo.example.vn/ --site phuong-cau-go`
 }
@@ -130,8 +130,9 @@ type importFolderCmd struct {
 func (*importFolderCmd) Help() string {
 	return importHelp + `
 
-A file has front matter, as loa publish --help shows it, of which neither site, id nor version is needed; or
-it is a whole HTML page, of which title, times, picture and text are found where pages have them.
+A file has front matter, as loa publish --help shows it, of which neither site, id nor version
+is needed, or as Jekyll and Hugo write it; or it is a whole HTML page, of which title, times,
+picture and text are found where pages have them.
 
   loa import folder ./ban-sao --site phuong-cau-go --url https://caugo.example.vn/`
 }
@@ -157,6 +158,7 @@ type importRun struct {
 	importer *importer.Importer
 	aside    []importer.Result
 	more     int // set aside beside those
+	undated  int
 	shown    time.Time
 }
 
@@ -217,7 +219,7 @@ func (r *importRun) run(items iter.Seq2[importer.Item, error]) error {
 func (r *importRun) report(res importer.Result) {
 	if r.json {
 		_ = r.e.json(map[string]any{"article": res.Item.Article.Site + "/" + res.Item.Article.ID, "where": res.Item.Where, "title": res.Item.Article.Title,
-			"outcome": res.Outcome, "version": res.Version, "reason": res.Reason, "converted_from": res.Item.Converted})
+			"outcome": res.Outcome, "version": res.Version, "reason": res.Reason, "undated": res.Undated, "converted_from": res.Item.Converted})
 	}
 	if res.Outcome == importer.SetAside {
 		if len(r.aside) < shownAside {
@@ -225,6 +227,9 @@ func (r *importRun) report(res importer.Result) {
 		} else {
 			r.more++
 		}
+	}
+	if res.Undated {
+		r.undated++
 	}
 	if time.Since(r.shown) > progressEvery {
 		r.progress("%s", r.counts())
@@ -263,6 +268,9 @@ func (r *importRun) summary(finished bool) error {
 		r.e.printf("Nothing was published. It would have been: ")
 	}
 	r.e.printf("%s\n", r.counts())
+	if r.undated > 0 {
+		r.e.printf("  %d name no time of publication, and have that of their import\n", r.undated)
+	}
 	for _, a := range r.aside {
 		r.e.printf("  set aside: %s: %s\n", a.Item.Where, a.Reason)
 	}

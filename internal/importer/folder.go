@@ -25,7 +25,7 @@ import (
 )
 
 // Folder is a directory of files, of which each is an article: Markdown or HTML with front matter
-// (package frontmatter), or whole HTML pages, as a copy of a portal has them.
+// (package frontmatter, or that of Jekyll, Hugo and their like), or whole HTML pages, as a copy of a portal has them.
 type Folder struct {
 	Dir  string
 	Site string
@@ -112,9 +112,17 @@ func readFile(files fs.FS, name string) ([]byte, error) {
 	return fs.ReadFile(files, name)
 }
 
-// withFrontMatter reads a file that a person wrote for Loa.
+// withFrontMatter reads a file that a person wrote, for Loa or for a generator of static sites.
 func (f *Folder) withFrontMatter(item *Item, files fs.FS, name string, data []byte) {
 	a, local, err := frontmatter.Parse(path.Base(name), data)
+	if err != nil {
+		if other, pictures, ok := f.foreign(item, name, data); ok {
+			a, local, err = other, pictures, nil
+		}
+	}
+	if item.Problem != "" {
+		return
+	}
 	var dir fs.FS
 	if err == nil {
 		dir, err = fs.Sub(files, path.Dir(name))
@@ -205,6 +213,7 @@ type pageFacts struct {
 	content                                                *html.Node
 	heading, windowTitle                                   string
 	dated                                                  string // the text of an element that is called a date
+	shows                                                  *html.Node
 }
 
 // metas are the names under which pages say things in their head.
@@ -294,12 +303,15 @@ func survey(doc *html.Node) *pageFacts {
 		default:
 			if datedElement.MatchString(attribute("class")) || datedElement.MatchString(attribute("id")) {
 				if text := inner(n); len(text) < 100 {
-					if _, err := dates.Parse(text, dates.HoChiMinh); err == nil {
-						first(&p.dated, text)
+					if _, err := dates.Parse(text, dates.HoChiMinh); err == nil && p.dated == "" {
+						p.dated, p.shows = text, n
 					}
 				}
 			}
 		}
+	}
+	if p.shows != nil { // it is said beside the text, not in it
+		remove = append(remove, p.shows)
 	}
 	for _, n := range remove {
 		if n.Parent != nil {

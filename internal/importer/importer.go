@@ -74,6 +74,8 @@ type Result struct {
 	Outcome Outcome
 	Version int64  // that was published, or is there
 	Reason  string // why it was set aside or kept
+	// Undated is set when the article has the time of its import, because its source gave none.
+	Undated bool
 }
 
 const (
@@ -229,6 +231,7 @@ func (im *Importer) publish(ctx context.Context, r *Result) error {
 	if a.Published.IsZero() {
 		if a.Published = k.published; k.version == 0 {
 			a.Published = now.Truncate(time.Second)
+			r.Undated = true
 		}
 	}
 	if a.Updated != nil && (!a.Updated.After(a.Published) || a.Updated.After(now.Add(ahead))) {
