@@ -9,6 +9,7 @@ import (
 // Parts that tests look at.
 var (
 	CodingWeights = codingWeights
+	PrefersPage   = prefersPage
 	Precondition  = precondition
 	Policy        = pagePolicy
 )

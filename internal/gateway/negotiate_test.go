@@ -52,6 +52,7 @@ func FuzzRequestHeaders(f *testing.F) {
 	f.Add("*", `*, W/`, "")
 	f.Fuzz(func(t *testing.T, accept, match, since string) {
 		gateway.CodingWeights([]string{accept, accept})
+		gateway.PrefersPage([]string{accept, match})
 		h := http.Header{"If-None-Match": {match}, "If-Modified-Since": {since}}
 		if got := gateway.Precondition(h, `"tag"`, time.Time{}); got != 200 && got != 304 {
 			t.Errorf("%d", got)
