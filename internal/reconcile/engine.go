@@ -292,6 +292,7 @@ func (e *Engine) dispatch(ctx, reading, runCtx context.Context) {
 			e.tick(now)
 			e.sweep(now)
 			e.watchReaders(now)
+			e.forgetIdle(now)
 		case <-ctx.Done():
 			return
 		}
@@ -328,8 +329,29 @@ func (e *Engine) lane(target string) *lane {
 		}
 		e.lanes[target] = l
 	}
+	l.used = time.Now()
 	l.limits = e.opts.Limits(target).withDefaults()
 	return l
+}
+
+const (
+	// manyLanes is from how many lanes on those are let go in which nothing has been going on for
+	// idleFor. Portals and feeds are fewer. Hosts of subscribers come and go, as whoever owns the
+	// names of a domain likes, and must not fill the memory.
+	manyLanes = 20_000
+	idleFor   = time.Minute
+)
+
+// forgetIdle lets go of idle lanes, once there are many. One that is needed again begins anew.
+func (e *Engine) forgetIdle(now time.Time) {
+	if len(e.lanes) <= manyLanes {
+		return
+	}
+	for target, l := range e.lanes {
+		if l.idle() && now.Sub(l.used) > idleFor {
+			delete(e.lanes, target)
+		}
+	}
 }
 
 // accept puts a delivered flag into its lane, or hands it back.

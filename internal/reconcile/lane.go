@@ -37,6 +37,7 @@ type lane struct {
 	aside map[uint64]bool
 	// lastSuccess tells a target that fails from a key that fails: see blamesKey.
 	lastSuccess time.Time
+	used        time.Time // when the dispatcher last needed it
 
 	// away is set while flags of this target may wait in the stream that the lane does not
 	// hold; cursor is the sequence, by class, after which to look for them; refilling, while a
@@ -172,6 +173,12 @@ func (l *lane) runnable(now time.Time) (bool, time.Time) {
 		return false, l.nextRun
 	}
 	return true, time.Time{}
+}
+
+// idle reports whether the lane holds nothing, and knows nothing that has to be remembered.
+func (l *lane) idle() bool {
+	return len(l.items)+len(l.lowered)+len(l.aside)+len(l.failing)+l.running == 0 && l.breaker.closed() &&
+		!l.timer && !l.ready && !l.away && !l.refilling && !l.looker
 }
 
 // lower notes that a message was acknowledged.

@@ -34,7 +34,8 @@ type stack struct {
 	t      *testing.T
 	js     jetstream.JetStream
 	store  *objects.Store
-	subs   *websub.Registry
+	subs   *websub.Registry // the worker's
+	asked  *websub.Registry // the gateway's, as in a process of its own
 	topics websub.Topics
 	base   string // of the gateway, without a slash
 	keys   *secret.Keyring
@@ -73,13 +74,21 @@ func start(t *testing.T, change func(*options)) *stack {
 		t.Fatal(err)
 	}
 	s := &stack{t: t, js: loatest.NATS(t), store: loatest.Objects(t), keys: keys, o: o}
-	if s.subs, err = websub.Open(t.Context(), s.js, keys, true, zerolog.Nop()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.subs.Close)
+	s.subs, s.asked = s.open(true), s.open(false)
 	s.serve()
 	s.stop = s.work()
 	return s
+}
+
+// open opens a registry, as each process does.
+func (s *stack) open(whole bool) *websub.Registry {
+	s.t.Helper()
+	r, err := websub.Open(s.t.Context(), s.js, s.keys, whole, zerolog.Nop())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(r.Close)
+	return r
 }
 
 // serve runs the gateway.
@@ -96,7 +105,7 @@ func (s *stack) serve() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	endpoint, err := websub.NewEndpoint(websub.Options{JS: s.js, Registry: s.subs, Objects: s.store, Topics: s.topics,
+	endpoint, err := websub.NewEndpoint(websub.Options{JS: s.js, Registry: s.asked, Objects: s.store, Topics: s.topics,
 		Leases: s.o.leases, Caps: s.o.caps, SHA1For: s.o.sha1For, Log: zerolog.Nop()})
 	if err != nil {
 		s.t.Fatal(err)
@@ -170,6 +179,11 @@ func (s *stack) settled() {
 	if err := s.subs.CatchUp(s.t.Context()); err != nil {
 		s.t.Fatal(err)
 	}
+	loatest.Eventually(s.t, "the gateway knows it", func() bool {
+		held, asked := s.subs.Counts()
+		h, a := s.asked.Counts()
+		return held == h && asked == a
+	})
 }
 
 // level reports whether every flag that was raised has been given out and lowered.
