@@ -90,5 +90,5 @@ func hubCaps(h config.Hub) websub.Caps {
 func (a *app) newHubEndpoint() (*websub.Endpoint, error) {
 	h := a.cfg.Hub
 	return websub.NewEndpoint(websub.Options{JS: a.backbone.js, Registry: a.subscriptions, Objects: a.backbone.store, Topics: websub.TopicsOf(a.cfg.PublicURL),
-		Leases: websub.Leases{Default: h.Lease, Min: h.LeaseMin, Max: h.LeaseMax}, Caps: hubCaps(h), SHA1For: h.SHA1For, Log: a.log, Metrics: a.registry})
+		Leases: websub.Leases{Default: h.Lease, Min: h.LeaseMin, Max: h.LeaseMax}, Caps: hubCaps(h), SHA1For: h.SHA1For, Proxies: a.cfg.API.Proxies, Log: a.log, Metrics: a.registry})
 }

@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/loa-syndication/loa/internal/keys"
+	"github.com/loa-syndication/loa/internal/origin"
 )
 
 // caller is who asks, and what they may see.
@@ -47,7 +47,7 @@ func (a *API) admit(w http.ResponseWriter, r *http.Request) (caller, bool) {
 		return caller{}, false
 	}
 	if err != nil { // whoever guesses keys is counted as the stranger that he is
-		who = caller{address: a.address(r), rate: a.o.PublicRate}
+		who = caller{address: origin.Address(r, a.o.Proxies), rate: a.o.PublicRate}
 	}
 	who.limiter = a.limits.of(who.id(), who.rate)
 	if !who.limiter.allow(w.Header()) {
@@ -80,7 +80,7 @@ func (a *API) identify(r *http.Request) (caller, error) {
 		if a.o.Public == PublicNone {
 			return caller{}, errNoKey
 		}
-		return caller{address: a.address(r), full: a.o.Public == PublicFull, rate: a.o.PublicRate}, nil
+		return caller{address: origin.Address(r, a.o.Proxies), full: a.o.Public == PublicFull, rate: a.o.PublicRate}, nil
 	}
 	scheme, text, _ := strings.Cut(auth[0], " ")
 	if len(auth) != 1 || !strings.EqualFold(scheme, "Bearer") {
@@ -109,35 +109,4 @@ func (a *API) scope(k keys.Key) []string {
 	}
 	a.scopes.Store(k.ID, sites)
 	return sites
-}
-
-// v6Prefix is the part of an IPv6 address that one subscriber has.
-const v6Prefix = 64
-
-// address is where a request comes from: an IPv4 address, or the network of an IPv6 one. Of what
-// X-Forwarded-For says, only what proxies that are known to be ours have added is believed.
-func (a *API) address(r *http.Request) string {
-	at, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	addr := at.Addr().Unmap().WithZone("")
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0 && a.isProxy(addr); i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
-		}
-		addr = hop.Unmap().WithZone("")
-	}
-	if addr.Is6() {
-		if network, err := addr.Prefix(v6Prefix); err == nil {
-			return network.String()
-		}
-	}
-	return addr.String()
-}
-
-func (a *API) isProxy(addr netip.Addr) bool {
-	return slices.ContainsFunc(a.o.Proxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/loa-syndication/loa/internal/objects"
+	"github.com/loa-syndication/loa/internal/origin"
 	"github.com/loa-syndication/loa/internal/reconcile"
 )
 
@@ -61,6 +62,8 @@ type Options struct {
 	Caps     Caps
 	// SHA1For are hosts of callbacks that know no better signatures.
 	SHA1For []string
+	// Proxies are addresses that are believed when they say for whom they ask (X-Forwarded-For).
+	Proxies []netip.Prefix
 	Log     zerolog.Logger
 	Metrics prometheus.Registerer // nil: none
 }
@@ -75,7 +78,7 @@ type Endpoint struct {
 
 // NewEndpoint makes one.
 func NewEndpoint(o Options) (*Endpoint, error) {
-	e := &Endpoint{o: o, askers: askers{of: map[netip.Prefix]*rate.Limiter{}}, requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+	e := &Endpoint{o: o, askers: askers{of: map[string]*rate.Limiter{}}, requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "loa_hub_requests_total", Help: "Requests to the hub, by mode and by the status that they were answered with.",
 	}, []string{"mode", "status"})}
 	if o.Metrics != nil {
@@ -145,7 +148,7 @@ func (e *Endpoint) answer(w http.ResponseWriter, r *http.Request) (mode string, 
 	if len(faults) > 0 {
 		return mode, reply{http.StatusBadRequest, strings.Join(faults, "\n")}
 	}
-	if !e.askers.allow(r.RemoteAddr, time.Now()) {
+	if !e.askers.allow(origin.Address(r, e.o.Proxies), time.Now()) {
 		return mode, reply{http.StatusTooManyRequests, "Too many requests from one address."}
 	}
 	switch a.mode {
@@ -263,23 +266,11 @@ func (e *Endpoint) publish(ctx context.Context, topics []Topic) error {
 // askers counts how much each address asks.
 type askers struct {
 	mu sync.Mutex
-	of map[netip.Prefix]*rate.Limiter
+	of map[string]*rate.Limiter
 }
 
-// allow reports whether an address may ask once more. Of IPv6, whoever has one has 2^64.
-func (a *askers) allow(remote string, now time.Time) bool {
-	at, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return true // no connection has such an address
-	}
-	bits := 32
-	if at.Addr().Unmap().Is6() {
-		bits = 64
-	}
-	who, err := at.Addr().Unmap().WithZone("").Prefix(bits)
-	if err != nil {
-		return true
-	}
+// allow reports whether an address may ask once more.
+func (a *askers) allow(who string, now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	l := a.of[who]
