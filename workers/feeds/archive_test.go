@@ -131,6 +131,9 @@ func (w *world) mustHave(feed string, articles []*article.Article) history {
 func TestArchivesHoldEveryLiveArticle(t *testing.T) {
 	t.Parallel()
 	n := *archivedArticles
+	if testing.Short() {
+		n = min(n, 100)
+	}
 	rng := rand.New(rand.NewPCG(1, 5005))
 	w := newWorld(t, Settings{Shape: Shape{Page: 10}})
 	all := many(t, ward, n)
