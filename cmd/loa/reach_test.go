@@ -140,8 +140,9 @@ func TestReachAndResync(t *testing.T) {
 	c.runLines(line{"reach --data {data} " + tin, 0, []string{"withdrawn at 2 of 2 portals"}})
 }
 
-// A site that is put above others shows what they had published before.
-func TestFeedOfANewParentIsFilled(t *testing.T) {
+// A site that is put above others shows what they had published before, as one does that goes on
+// with what another did, and a feed that is new in the configuration.
+func TestFeedsFollowTheConfigurationAtTheNextStart(t *testing.T) {
 	t.Parallel()
 	c := newCity(t)
 	c.serve()
@@ -158,12 +159,17 @@ func TestFeedOfANewParentIsFilled(t *testing.T) {
 	}
 	above := strings.Replace(string(text), "portals:", "  - {id: vung, name: Vùng, url: \"https://vung.example/\"}\nportals:", 1)
 	above = strings.Replace(above, `parent: ""}`, "parent: vung}", 1)
+	above = strings.Replace(above, "{id: "+sample.CauGo+",", "{successors: ["+sample.ChoMoi+"], succeeded: 2025-07-01, id: "+sample.CauGo+",", 1)
+	above += "feeds: {custom: [{id: moi, title: Mới}]}\n"
 	if err := os.WriteFile(c.config, []byte(above), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c.serve()
-	waitFor(t, "the feed of the new site", func() bool {
-		feed, err := fetch(t.Context(), c.gateway+"/feeds/vung--all/feed.atom")
-		return err == nil && strings.Count(string(feed), "<entry") == 3
-	})
+	for what, id := range map[string]string{"the new site": "vung--all", "the configuration": "moi", "the site that goes on": sample.ChoMoi,
+		"the site that has gone, which leads there": sample.CauGo} {
+		waitFor(t, "the feed of "+what, func() bool {
+			feed, err := fetch(t.Context(), c.gateway+"/feeds/"+id+"/feed.atom")
+			return err == nil && strings.Count(string(feed), "<entry") == 3 && (id != sample.CauGo || strings.Contains(string(feed), sample.ChoMoi+"/feed.atom"))
+		})
+	}
 }
