@@ -2,6 +2,7 @@ package feeds
 
 import (
 	"bytes"
+	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -325,6 +326,66 @@ func TestFeedsKeepTheValidatorsRules(t *testing.T) {
 					fault("id %s is there twice", one)
 				} else {
 					ids[one] = true
+				}
+			}
+		}
+	}
+}
+
+// TestJSONFeedsKeepTheRules has what JSON Feed 1.1 says of its members: which there are, which are
+// required, and of which form.
+func TestJSONFeedsKeepTheRules(t *testing.T) {
+	type author struct{ Name, URL string }
+	type rule struct {
+		Extension *struct {
+			Site, Publisher string
+			Version         string
+			Revision        uint64
+		} `json:"_loa"`
+		Version, Title, Language, Description, Icon string
+		HomePage                                    string `json:"home_page_url"`
+		FeedURL                                     string `json:"feed_url"`
+		Authors                                     []author
+		Hubs                                        []struct{ Type, URL string }
+		Items                                       []struct {
+			ID, URL, Title, Summary, Image, Language string
+			External                                 string    `json:"external_url"`
+			Content                                  string    `json:"content_html"`
+			Published                                time.Time `json:"date_published"`
+			Modified                                 time.Time `json:"date_modified"`
+			Authors                                  []author
+			Tags                                     []string
+			Attachments                              []struct {
+				URL, Title string
+				Type       string         `json:"mime_type"`
+				Size       int64          `json:"size_in_bytes"`
+				Extension  map[string]any `json:"_loa"`
+			}
+			Extension map[string]any `json:"_loa"`
+		}
+	}
+	for feed, docs := range variety(t) {
+		d := json.NewDecoder(bytes.NewReader(docs[formatJSON]))
+		d.DisallowUnknownFields()
+		var doc rule
+		if err := d.Decode(&doc); err != nil {
+			t.Errorf("%s: %v", feed, err)
+			continue
+		}
+		address := "https://loa.example/feeds/" + feed + "/feed.json"
+		if doc.Version != "https://jsonfeed.org/version/1.1" || doc.Title == "" || doc.FeedURL != address || !absolute(doc.HomePage) || !absolute(doc.Icon) ||
+			!portal.IsLanguage(doc.Language) || len(doc.Hubs) != 1 || doc.Hubs[0].Type != "WebSub" || !absolute(doc.Hubs[0].URL) || len(doc.Authors) != 1 || doc.Items == nil {
+			t.Errorf("%s: %.600s", feed, docs[formatJSON])
+		}
+		for _, item := range doc.Items {
+			if !absolute(item.ID) || !absolute(item.URL) || item.Title == "" || item.Content == "" || item.Published.IsZero() || item.Modified.Before(item.Published) ||
+				item.External != "" && !absolute(item.External) || item.Image != "" && !absolute(item.Image) || !portal.IsLanguage(item.Language) ||
+				len(item.Authors) == 0 || item.Authors[0].Name == "" || slices.Contains(item.Tags, "") || item.Extension["site"] == "" || item.Extension["publisher"] == "" {
+				t.Errorf("%s: item %+v", feed, item)
+			}
+			for _, a := range item.Attachments {
+				if !absolute(a.URL) || !mediaType.MatchString(a.Type) || a.Size < 0 {
+					t.Errorf("%s: item %s: attachment %+v", feed, item.ID, a)
 				}
 			}
 		}
