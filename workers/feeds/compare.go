@@ -283,12 +283,13 @@ func (ix *Indexes) Outdated(ctx context.Context) ([]string, error) {
 	}
 	var ids []string
 	seen := map[string]bool{}
-	err = eachIndex(ctx, bucket, func(id string, value []byte) error {
+	err = eachIndex(ctx, bucket, func(v jetstream.KeyValueEntry) error {
+		id := v.Key()
 		var had struct {
 			Form      string `json:"form"`
 			Selection string `json:"selection"`
 		}
-		if err := json.Unmarshal(value, &had); err != nil {
+		if err := json.Unmarshal(v.Value(), &had); err != nil {
 			return fmt.Errorf("index of %s: %w", id, err)
 		}
 		seen[id] = true
@@ -310,10 +311,10 @@ func (ix *Indexes) Outdated(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
-// eachIndex calls each with the indexes that the bucket holds, and their ids.
-func eachIndex(ctx context.Context, bucket jetstream.KeyValue, each func(id string, value []byte) error) error {
+// eachIndex calls each with the indexes that the bucket holds.
+func eachIndex(ctx context.Context, bucket jetstream.KeyValue, each func(jetstream.KeyValueEntry) error, o ...jetstream.WatchOpt) error {
 	// A watch begins with the current values of all keys, and then says that it has.
-	w, err := bucket.WatchAll(ctx, jetstream.IgnoreDeletes())
+	w, err := bucket.WatchAll(ctx, append(o, jetstream.IgnoreDeletes())...)
 	if err != nil {
 		return err
 	}
@@ -332,7 +333,7 @@ func eachIndex(ctx context.Context, bucket jetstream.KeyValue, each func(id stri
 			if strings.HasPrefix(v.Key(), note) {
 				continue
 			}
-			if err := each(v.Key(), v.Value()); err != nil {
+			if err := each(v); err != nil {
 				return err
 			}
 		}

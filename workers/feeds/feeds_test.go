@@ -82,6 +82,15 @@ func TestEachFeedShowsWhatItSelects(t *testing.T) {
 	if n := len(w.shows(sample.City + "--all")); n != len(all) {
 		t.Errorf("the city with all under it shows %d articles of %d", n, len(all))
 	}
+	if _, err := w.List(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.list.until = time.Time{}
+	late := many(t, sample.ChoMoi, 1)[0]
+	late.Tags = []string{"muon"}
+	w.level(sample.ChoMoi+"--tag--muon", late)
+	w.level(sample.ChoMoi, late)
+	flags[sample.ChoMoi+"--tag--muon"] = nil
 	infos, err := w.List(t.Context())
 	if err != nil || len(infos) != len(flags) {
 		t.Fatalf("%d feeds are listed of %d, error %v", len(infos), len(flags), err)

@@ -2,15 +2,16 @@ package feeds
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
-// listFor is how long a list of the feeds is good for: making one reads every index.
+// listFor is how long a list of the feeds is good for: making one looks at every index.
 const listFor = 10 * time.Second
 
 // Info describes a feed for a page that lists them.
@@ -30,6 +31,14 @@ type listing struct {
 	mu    sync.Mutex // held while a list is made, so that one serves all who wait
 	until time.Time
 	infos []Info
+	// known is what the list says of each feed, of which there may be tens of thousands.
+	known map[string]listed
+}
+
+// listed is a feed, by a revision of its index or a later one.
+type listed struct {
+	revision uint64
+	info     Info
 }
 
 // List gives the feeds that there are, by id: those that had an article, and whose site is
@@ -48,27 +57,50 @@ func (f *Feeds) List(ctx context.Context) ([]Info, error) {
 	return slices.Clone(infos), nil
 }
 
+// readList reads the indexes that have changed since the last list was made. One that is cut off
+// has read some of them for the next.
 func (f *Feeds) readList(ctx context.Context) ([]Info, error) {
-	var infos []Info
-	err := eachIndex(ctx, f.bucket, func(id string, value []byte) error {
-		feed, ok := f.catalog.Parse(id)
-		if !ok {
+	l := &f.list
+	if l.known == nil {
+		l.known = map[string]listed{}
+	}
+	current := map[string]uint64{}
+	var changed []string
+	err := eachIndex(ctx, f.bucket, func(v jetstream.KeyValueEntry) error {
+		if _, ok := f.catalog.Parse(v.Key()); !ok {
 			return nil
 		}
-		var ix struct {
-			Updated time.Time  `json:"updated"`
-			Label   string     `json:"label"`
-			Refs    []struct{} `json:"refs"`
+		current[v.Key()] = v.Revision()
+		if l.known[v.Key()].revision != v.Revision() {
+			changed = append(changed, v.Key())
 		}
-		if err := json.Unmarshal(value, &ix); err != nil {
-			return fmt.Errorf("index of %s: %w", feed.ID, err)
-		}
-		infos = append(infos, Info{
-			ID: feed.ID, Title: f.catalog.Title(feed, ix.Label), Site: feed.Site, Kind: feed.Kind,
-			Updated: ix.Updated, Entries: min(len(ix.Refs), f.catalog.Page(feed)),
-		})
 		return nil
-	})
+	}, jetstream.MetaOnly())
+	if err != nil {
+		return nil, err
+	}
+	indexes := NewIndexes(f.js, f.catalog)
+	for part := range slices.Chunk(changed, indexesAtOnce) {
+		found, err := indexes.read(ctx, part)
+		if err != nil {
+			return nil, err
+		}
+		for id, ix := range found {
+			feed, _ := f.catalog.Parse(id)
+			l.known[id] = listed{current[id], Info{
+				ID: id, Title: f.catalog.Title(feed, ix.Label), Site: feed.Site, Kind: feed.Kind,
+				Updated: ix.Updated, Entries: min(len(ix.Refs), f.catalog.Page(feed)),
+			}}
+		}
+	}
+	var infos []Info
+	for id, one := range l.known {
+		if _, ok := current[id]; !ok {
+			delete(l.known, id)
+			continue
+		}
+		infos = append(infos, one.info)
+	}
 	slices.SortFunc(infos, func(a, b Info) int { return strings.Compare(a.ID, b.ID) })
-	return infos, err
+	return infos, nil
 }
