@@ -30,6 +30,9 @@ const (
 
 	// picturesAtOnce is how many of one article's pictures are fetched at the same time.
 	picturesAtOnce = 6
+	// maxEver bounds the categories, tags and authors that an article had over all its versions, by
+	// which it is followed everywhere: ten times as many as one version can have.
+	maxEver = 2000
 	// maxBodyPictures bounds the pictures of one article that only its body names.
 	maxBodyPictures = 50
 )
@@ -55,6 +58,9 @@ func (in *Intake) build(ctx context.Context, cur *article.Article, ev events.Eve
 		}
 	}
 	next.Ever = remember(next.Ever, next)
+	if n := len(next.Ever.Categories) + len(next.Ever.Tags) + len(next.Ever.Authors); n > maxEver && next.Live() {
+		return nil, &refusal{reason: fmt.Sprintf("/data/tags: with its former versions the article would have had %d categories, tags and authors, expected at most %d; publish it anew under another id", n, maxEver)}
+	}
 	if next.Live() && next.ExpiresAt != nil && !next.ExpiresAt.After(in.opts.Now()) {
 		expire(next)
 	}

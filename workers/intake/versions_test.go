@@ -1,6 +1,7 @@
 package intake_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -98,6 +99,26 @@ func TestAnUpdateRemembersWhatItsPredecessorDidNot(t *testing.T) {
 	b.take(withdrawal("tin-1", 3))
 	if got := b.article("tin-1").Ever.Authors; !slices.Equal(got, []string{"Lan", "Minh"}) {
 		t.Errorf("withdrawn, it ever had the authors %q", got)
+	}
+}
+
+func TestAnArticleHasNotEverMoreTagsThanCanBeFollowed(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	const each, versions = 64, 32 // 2,048, and some categories
+	for v := 1; v <= versions; v++ {
+		b.take(snapshot("tin-1", int64(v), func(a *events.Article) {
+			for i := range each {
+				a.Tags = append(a.Tags, fmt.Sprintf("%d-%d", v, i))
+			}
+		}))
+	}
+	if l := b.letter(); !strings.Contains(l.Reason, "at most 2000") || l.Version != "32" {
+		t.Errorf("dead letter %s: %s", l.Version, l.Reason)
+	}
+	b.take(withdrawal("tin-1", versions+1))
+	if a := b.article("tin-1"); a.Live() {
+		t.Error("it can no longer be withdrawn")
 	}
 }
 
