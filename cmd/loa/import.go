@@ -64,6 +64,9 @@ func (c *importFeedCmd) Run(e *env) error {
 	if c.Every < importer.MinEvery {
 		return fmt.Errorf("--every: found %s, expected at least %s", c.Every, importer.MinEvery)
 	}
+	if c.Watch && c.Limit > 0 {
+		return errors.New("--limit: expected none with --watch, which is to miss nothing")
+	}
 	return c.with(e, c.URL, func(r *importRun) error {
 		feed := &importer.Feed{Fetcher: r.fetcher, URL: c.URL, Site: c.Site, Zone: r.zone, Alone: c.Alone,
 			OnPage: func(address string, items int) { r.progress("%s: %d items", address, items) }}

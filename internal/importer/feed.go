@@ -186,14 +186,21 @@ func (f *Feed) give(doc *document, base *url.URL, seen map[string]bool, yield fu
 			return false
 		}
 	}
+	here := map[string]string{} // addresses, by id
 	for _, entry := range doc.feed.Items {
 		item := f.item(doc.feed, entry, base)
 		if id := item.Article.ID; id != "" {
-			if seen[id] {
+			if address, twice := here[id]; twice && address != item.Article.URL {
+				item.Problem = fmt.Sprintf("another item of the feed, at %s, has the same id", address)
+			} else if seen[id] {
 				continue
 			}
-			seen[id] = true
-			f.present = append(f.present, presence{ID: id, Published: item.Article.Published})
+			if seen[id] = true; here[id] == "" {
+				here[id] = item.Article.URL
+			}
+			if item.Problem == "" {
+				f.present = append(f.present, presence{ID: id, Published: item.Article.Published})
+			}
 		}
 		if !yield(item, nil) {
 			return false

@@ -258,6 +258,15 @@ func TestMaliciousFeedsAreBounded(t *testing.T) {
 	}
 }
 
+func TestItemsThatShareAnIDAreNotLostInSilence(t *testing.T) {
+	t.Parallel()
+	b, p := open(t), newPortal(t)
+	p.serve("/f", "application/rss+xml", rss("", entry(1, "Một"), strings.Replace(entry(2, "Hai"), "tin-2", "tin-1", 1), entry(1, "Một")))
+	if out := b.run("x", p.feed("/f").Items(t.Context())); out.counts != "1 imported, 1 set aside" || !strings.Contains(out.results["tin-1"].Reason, "the same id") {
+		t.Errorf("%s, %+v, %v", out.counts, out.results, out.err)
+	}
+}
+
 func TestAServerThatIsBusyIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t)

@@ -69,3 +69,29 @@ func TestAFolderIsImported(t *testing.T) {
 		t.Errorf("an hour later: %s", now.counts)
 	}
 }
+
+func FuzzPage(f *testing.F) {
+	f.Add([]byte("<html><head><meta name=author content=Lan></head><body><article><h1>x</h1><time>12/10/2024</time><p>y</article>"))
+	f.Add([]byte("---\ntitle: x\ndate: 2024-05-17\n---\n**y**"))
+	f.Add([]byte("\xff\xfe<\x00p\x00>\x00"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		dir := t.TempDir()
+		for _, name := range []string{"a.html", "a.md"} {
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n := 0
+		for item, err := range (&importer.Folder{Dir: dir, Site: ward, Base: "https://caugo.example.vn/"}).Items(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n++; item.Problem == "" && (item.Article.Title == "" || item.Article.URL == "") {
+				t.Fatalf("%+v", item)
+			}
+		}
+		if n != 2 {
+			t.Fatalf("%d items", n)
+		}
+	})
+}
