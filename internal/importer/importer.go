@@ -164,7 +164,7 @@ func (im *Importer) Import(ctx context.Context, item Item) error {
 		r.Outcome, r.Reason, err = SetAside, refused.Reason, nil
 	}
 	if err != nil {
-		return fmt.Errorf("import %s: %w", item.Where, err)
+		return &LoaError{Where: item.Where, Err: err}
 	}
 	if r.Outcome != "" {
 		im.counts[r.Outcome]++
@@ -172,6 +172,16 @@ func (im *Importer) Import(ctx context.Context, item Item) error {
 	}
 	return nil
 }
+
+// LoaError says that an item could not be imported, and that Loa, not its source, is at fault.
+type LoaError struct {
+	Where string
+	Err   error
+}
+
+func (e *LoaError) Error() string { return fmt.Sprintf("import %s: %v", e.Where, e.Err) }
+
+func (e *LoaError) Unwrap() error { return e.Err }
 
 // known is what is there of an article.
 type known struct {

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/loa-syndication/loa/events"
 )
 
@@ -72,7 +74,8 @@ type presence struct {
 	Missing bool `json:"missing,omitempty"`
 }
 
-// Run polls until ctx ends, or the feed is gone for good.
+// Run polls until ctx ends, the feed is gone for good, or Loa could not be reached for so long that the
+// connection was given up.
 func (w *Watch) Run(ctx context.Context) error {
 	for {
 		unchanged, err := w.Poll(ctx, false)
@@ -82,6 +85,9 @@ func (w *Watch) Run(ctx context.Context) error {
 		var status *StatusError
 		if errors.As(err, &status) && status.Status == http.StatusGone {
 			return fmt.Errorf("the feed is gone for good: %w", err)
+		}
+		if errors.Is(err, nats.ErrConnectionClosed) {
+			return err // it does not come back
 		}
 		next := w.pause(err)
 		if w.OnPoll != nil {
@@ -194,6 +200,10 @@ func (w *Watch) pause(err error) time.Duration {
 		w.failures = 0
 		asked := max(w.Feed.ttl, freshness(w.Feed.header, time.Now()))
 		return jitter(max(w.Every, min(asked, maxEvery)))
+	}
+	var ours *LoaError
+	if errors.As(err, &ours) { // it is not the feed that fails
+		return jitter(w.Every)
 	}
 	w.failures = min(w.failures+1, 20)
 	wait := max(w.Every, min(w.Every<<w.failures, maxFailing))

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/loa-syndication/loa/internal/importer"
 )
 
@@ -133,6 +135,7 @@ func TestPausesBetweenPolls(t *testing.T) {
 	near(w.Pause(errors.New("x")), 6*time.Hour)
 	near(w.Pause(&importer.StatusError{Status: 429, RetryAfter: 8 * time.Hour}), 8*time.Hour)
 	near(w.Pause(&importer.StatusError{Status: 429, RetryAfter: 800 * time.Hour}), 24*time.Hour)
+	near(w.Pause(&importer.LoaError{Err: errors.New("NATS is away")}), 5*time.Minute)
 	near(w.Pause(nil), 5*time.Minute)
 	for value, want := range map[string]time.Duration{"max-age=600": 10 * time.Minute, "public, max-age=\"60\"": time.Minute, "no-cache, max-age=600": 0, "max-age=-1": 0, "": 0} {
 		if got := importer.Freshness(http.Header{"Cache-Control": {value}}); got != want {
@@ -169,6 +172,18 @@ func TestWatchingEndsWhenTheFeedIsGone(t *testing.T) {
 		cancel()
 	}}
 	if err := w.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWatchingEndsWhenLoaIsLost(t *testing.T) {
+	t.Parallel()
+	b, p := open(t), newPortal(t)
+	p.serve("/f", "application/rss+xml", rss("", entry(1, "Một")))
+	var out outcome
+	w := &importer.Watch{Feed: p.feed("/f"), Importer: b.importer(p.URL, &out), Every: time.Hour}
+	b.js.Conn().Close()
+	if err := w.Run(t.Context()); !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Error(err)
 	}
 }
