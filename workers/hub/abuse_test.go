@@ -157,6 +157,9 @@ func TestPrivateCallbacksAreCalledNeitherToVerifyNorToDeliver(t *testing.T) {
 }
 
 func TestOneHostGetsNoMoreThanItsShare(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	t.Parallel()
 	const share, all = 20, 10_000
 	s := start(t, func(o *options) { o.caps.PerHost, o.caps.PerAddress = share, share+2 })
@@ -196,6 +199,9 @@ func TestOneHostGetsNoMoreThanItsShare(t *testing.T) {
 }
 
 func TestLeasesEndInSilence(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	t.Parallel()
 	s := start(t, nil)
 	s.put("phuong", "first")

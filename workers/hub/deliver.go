@@ -136,12 +136,23 @@ func result(status int, retryAfter string, err error) outcome {
 	case status == http.StatusGone:
 		return outcome{name: outcomeGone, err: err}
 	case status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable:
-		seconds, _ := strconv.ParseUint(strings.TrimSpace(retryAfter), 10, 31)
-		return outcome{outcomeDown, err, time.Duration(seconds) * time.Second}
+		return outcome{outcomeDown, err, pause(strings.TrimSpace(retryAfter))}
 	case status >= 500 || status == http.StatusRequestTimeout:
 		return outcome{name: outcomeDown, err: err}
 	}
 	return outcome{name: outcomeRefused, err: err}
+}
+
+// pause reads a Retry-After header: seconds or a date (RFC 9110 §10.2.3); 0 if it is neither.
+func pause(retryAfter string) time.Duration {
+	if seconds, err := strconv.ParseUint(retryAfter, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	at, err := http.ParseTime(retryAfter)
+	if err != nil {
+		return 0
+	}
+	return max(time.Until(at), 0)
 }
 
 // settle records what became of a delivery, and tells the engine.

@@ -21,6 +21,9 @@ import (
 var subscribers = flag.Int("subscribers", 300, "how many subscribers one feed has")
 
 func TestDeliveriesThatFailAreTriedAgain(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	t.Parallel()
 	s := start(t, nil)
 	for name, c := range map[string]struct {
@@ -208,6 +211,9 @@ func (c counted) Get(ctx context.Context, key string, most int64) (objects.Objec
 
 // With -subscribers 10000 it is what a feed of a city may have.
 func TestManySubscribersShareOneDocument(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	t.Parallel()
 	var reads atomic.Int64
 	s := start(t, func(o *options) {
