@@ -174,3 +174,23 @@ func (s *Schedule) Cancel(ctx context.Context, what string, k Key) error {
 	}
 	return nil
 }
+
+// TakeDue gives out what is due, one after the other, until ctx ends, or until NATS ends the reading
+// for good. Disturbed is told of faults that pass.
+func TakeDue(ctx context.Context, c jetstream.Consumer, take func(jetstream.Msg), disturbed func(error), opts ...jetstream.PullConsumeOpt) error {
+	opts = append(opts, jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { disturbed(err) }))
+	reader, err := c.Consume(take, opts...)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", Schedules, err)
+	}
+	defer func() {
+		reader.Stop()
+		<-reader.Closed()
+	}()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-reader.Closed():
+		return fmt.Errorf("reading of %s was ended", Schedules)
+	}
+}

@@ -448,24 +448,7 @@ func (a *archiving) fill(ctx context.Context, p *heldPart) (view, error) {
 	look := a.f.catalog.look(a.feed)
 	loaded := map[streams.Key]*item{}
 	for {
-		var show view
-		var wants []want
-		pick := func(r ref) *item {
-			it := loaded[r.Key]
-			if it == nil || it.seq != r.Seq {
-				it = a.f.items.get(itemKey{r.Key, look})
-			}
-			if it == nil || it.seq != r.Seq {
-				wants = append(wants, want{r.Key, r.Seq})
-			}
-			return it
-		}
-		for _, r := range p.Refs {
-			show.items = append(show.items, pick(r))
-		}
-		for _, g := range p.Gone {
-			show.gone = append(show.gone, pick(g.ref))
-		}
+		show, wants := a.f.known(look, loaded, p.Refs, p.Gone)
 		if len(wants) == 0 {
 			return show, nil
 		}

@@ -83,10 +83,32 @@ func (f *Feeds) trim(feed Feed, h *held) {
 // remembers.
 type view struct{ items, gone []*item }
 
+// known gives what is to be shown as far as it is in memory, among what was loaded for it or that of
+// all feeds, and what has to be read before it is whole.
+func (f *Feeds) known(look look, loaded map[streams.Key]*item, refs []ref, gone []grave) (show view, wants []want) {
+	pick := func(r ref) *item {
+		it := loaded[r.Key]
+		if it == nil || it.seq != r.Seq {
+			it = f.items.get(itemKey{r.Key, look})
+		}
+		if it == nil || it.seq != r.Seq {
+			wants = append(wants, want{r.Key, r.Seq})
+		}
+		return it
+	}
+	for _, r := range refs {
+		show.items = append(show.items, pick(r))
+	}
+	for _, g := range gone {
+		show.gone = append(show.gone, pick(g.ref))
+	}
+	return show, wants
+}
+
 // load gives the entries that the feed shows, rendered: from memory, or from the log. What it
 // finds changed there again it applies to the index first, so that in the end both agree.
 // Every article is read at most once.
-func (f *Feeds) load(ctx context.Context, feed Feed, h *held) (show view, err error) {
+func (f *Feeds) load(ctx context.Context, feed Feed, h *held) (view, error) {
 	size, look := f.catalog.Page(feed), f.catalog.look(feed)
 	loaded := map[streams.Key]*item{}
 	refilled := false
@@ -97,24 +119,7 @@ func (f *Feeds) load(ctx context.Context, feed Feed, h *held) (show view, err er
 			}
 			refilled = true
 		}
-		var wants []want
-		pick := func(r ref) *item {
-			it := loaded[r.Key]
-			if it == nil || it.seq != r.Seq {
-				it = f.items.get(itemKey{r.Key, look})
-			}
-			if it == nil || it.seq != r.Seq {
-				wants = append(wants, want{r.Key, r.Seq})
-			}
-			return it
-		}
-		show = view{}
-		for _, r := range h.shown(size) {
-			show.items = append(show.items, pick(r))
-		}
-		for _, g := range h.Gone {
-			show.gone = append(show.gone, pick(g.ref))
-		}
+		show, wants := f.known(look, loaded, h.shown(size), h.Gone)
 		if len(wants) == 0 {
 			return show, nil
 		}

@@ -2,7 +2,6 @@ package feeds
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -43,23 +42,9 @@ func (f *Feeds) Times(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	reader, err := c.Consume(func(m jetstream.Msg) { f.due(ctx, m) },
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			f.events.Warn().Err(err).Str("stream", streams.Schedules).Msg("reading disturbed")
-		}))
-	if err != nil {
-		return fmt.Errorf("read %s: %w", streams.Schedules, err)
-	}
-	defer func() {
-		reader.Stop()
-		<-reader.Closed()
-	}()
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-reader.Closed():
-		return fmt.Errorf("reading of %s was ended", streams.Schedules)
-	}
+	return streams.TakeDue(ctx, c, func(m jetstream.Msg) { f.due(ctx, m) }, func(err error) {
+		f.events.Warn().Err(err).Str("stream", streams.Schedules).Msg("reading disturbed")
+	})
 }
 
 // due raises the flag of a feed that is due. A message whose answer gets lost raises it again.

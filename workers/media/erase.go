@@ -98,23 +98,9 @@ func (e *Eraser) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	reader, err := due.Consume(func(m jetstream.Msg) { e.take(ctx, m) }, jetstream.PullMaxMessages(1),
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			e.o.Log.Warn().Err(err).Str("stream", streams.Schedules).Msg("reading disturbed")
-		}))
-	if err != nil {
-		return fmt.Errorf("read %s: %w", streams.Schedules, err)
-	}
-	defer func() {
-		reader.Stop()
-		<-reader.Closed()
-	}()
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-reader.Closed():
-		return fmt.Errorf("reading of %s was ended", streams.Schedules)
-	}
+	return streams.TakeDue(ctx, due, func(m jetstream.Msg) { e.take(ctx, m) }, func(err error) {
+		e.o.Log.Warn().Err(err).Str("stream", streams.Schedules).Msg("reading disturbed")
+	}, jetstream.PullMaxMessages(1))
 }
 
 // take deals with one picture that is due. An answer that gets lost has it taken again.
