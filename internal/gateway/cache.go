@@ -212,7 +212,7 @@ func (c *cache) refresh(key string) (refreshed, error) {
 	next := entry{key: key, confirmed: now, until: now.Add(c.fresh), told: old.told, asked: now}
 	var err error
 	outcome := "loaded"
-	if have {
+	if have && !old.told.After(old.confirmed) { // else it is another one, and need not be asked about
 		var info objects.Info
 		if info, err = c.objects.Stat(ctx, key); err == nil && info.ETag == old.v.stored {
 			next.v, outcome = old.v, "confirmed"
@@ -247,6 +247,9 @@ func (c *cache) load(ctx context.Context, key string, old *version) (*version, e
 	o, err := c.objects.Get(ctx, key, c.most)
 	if err != nil {
 		return nil, err
+	}
+	if old != nil && old.stored == o.ETag {
+		return old, nil
 	}
 	v := c.make(o, old)
 	if old != nil && old.plain.tag == v.plain.tag {
