@@ -7,7 +7,8 @@
 //	/v1/changes                       the log in order: every change and withdrawal, by long polling
 //	/v1/changes/stream                the same as Server-Sent Events
 //	/v1/sites  /v1/feeds              which there are
-//	/v1/openapi.json|yaml             the description, generated from the code
+//	/v1/openapi.json|yaml  /v1/       the description, generated from the code, and a page to read
+//	/embed.js  /oembed                headlines and single articles for other people's pages
 //
 // Everything is read from the log; which articles there are, in which order, is known to
 // internal/listing, and until that has read the log the API answers 503.
@@ -82,6 +83,7 @@ type API struct {
 	o       Options
 	mux     *http.ServeMux
 	huma    huma.API
+	pages   pages
 	limits  *limits
 	waiting *waiting
 	scopes  sync.Map // of key ids: [][]string, the sites that they cover
@@ -111,6 +113,10 @@ func New(o Options) (*API, error) {
 		}
 		problem(w, http.StatusNotFound, "There is nothing at this address. The API is described at "+o.PublicURL+"v1/")
 	})
+	if a.pages, err = a.makePages(); err != nil {
+		return nil, err
+	}
+	a.mux.HandleFunc("GET /v1/{$}", a.servePage)
 	return a, nil
 }
 
@@ -121,6 +127,8 @@ func (a *API) Mounts() []gateway.Mount {
 		{Prefix: "/v1", Route: "api", Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, a.o.PublicURL+"v1/", http.StatusPermanentRedirect)
 		})},
+		{Prefix: "/embed.js", Route: "embed", Handler: http.HandlerFunc(a.serveEmbed)},
+		{Prefix: oembedPath, Route: "oembed", Handler: http.HandlerFunc(a.serveOEmbed)},
 	}
 }
 
@@ -150,6 +158,8 @@ func (a *API) config() huma.Config {
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = describing, "", ""
 	c.CreateHooks = nil // which would add a link to a schema to every answer
 	c.Servers = []*huma.Server{{URL: strings.TrimSuffix(a.o.PublicURL, "/")}}
+	// With fields, an article has some of its members alone; others may be added.
+	c.FieldsOptionalByDefault, c.AllowAdditionalPropertiesByDefault = true, true
 	// A misspelt filter would be one that has no effect.
 	c.RejectUnknownQueryParameters = true
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{

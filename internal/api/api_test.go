@@ -181,6 +181,7 @@ func TestAPI(t *testing.T) {
 		for cursor, status := range map[string]int{"x": 422, born + "-": 422, born + "--1": 422, born + "-01": 422, "-1": 422, "zz-1": 410, born + "-999999": 410} {
 			b.get(b.whole, "/v1/changes?cursor="+url.QueryEscape(cursor)).refused(t, status, "query.cursor")
 		}
+		b.get(b.whole, "/v1/changes/stream", "Last-Event-ID", "x").refused(t, 422, "header.Last-Event-ID")
 		b.get(b.whole, "/v1/changes?wait=31").refused(t, 422, "query.wait")
 		b.get(b.whole, "/v1/khong-co").refused(t, 404, "")
 		b.get(b.whole, "/v1//articles").refused(t, 404, "")

@@ -227,7 +227,7 @@ type getOutput struct {
 	CacheControl string `header:"Cache-Control"`
 	Policy       string `header:"Content-Security-Policy"`
 	Vary         string `header:"Vary"`
-	Link         string `header:"Link" doc:"The article's page, as rel=canonical."`
+	Link         string `header:"Link" doc:"The article's page, as rel=canonical; its oEmbed."`
 	Body         []byte
 }
 
@@ -273,7 +273,7 @@ func (a *API) get(ctx context.Context, in *getInput) (*getOutput, error) {
 	if !one.Live() {
 		out.Status = http.StatusGone
 	}
-	out.Link = "<" + headerSafe(one.URL) + `>; rel="canonical"`
+	out.Link = "<" + headerSafe(one.URL) + `>; rel="canonical", ` + a.discovery(one)
 	switch format(in) {
 	case typeNinjs:
 		out.ContentType = typeNinjs

@@ -97,7 +97,8 @@ type follower struct {
 	born   time.Time
 }
 
-func (a *API) follow(ctx context.Context, in *ChangesInput) (*follower, error) {
+// follow begins where the input says; from is where it has its cursor from.
+func (a *API) follow(ctx context.Context, in *ChangesInput, from string) (*follower, error) {
 	f := &follower{a: a, who: callerOf(ctx)}
 	var err error
 	if f.sites, err = a.sitesOf(f.who, in.Site, in.Subtree); err != nil {
@@ -120,7 +121,7 @@ func (a *API) follow(ctx context.Context, in *ChangesInput) (*follower, error) {
 	}
 	seq, other, ok := parseChangesCursor(in.Cursor, born)
 	if !ok {
-		return nil, invalid("query.cursor", in.Cursor, "expected the next or the cursor of an answer, unchanged; or now; or none, to begin anew")
+		return nil, invalid(from, in.Cursor, "expected the next or the cursor of an answer, unchanged; or now; or none, to begin anew")
 	}
 	if !other && seq > last {
 		// Another process, from which it may come, may be ahead by a moment; by more, no log.
@@ -131,7 +132,7 @@ func (a *API) follow(ctx context.Context, in *ChangesInput) (*follower, error) {
 	}
 	if other {
 		return nil, huma.Error410Gone("This cursor is of a log that is no more: it was restored since. Begin anew, without a cursor.",
-			&huma.ErrorDetail{Location: "query.cursor", Value: in.Cursor, Message: "of another log"})
+			&huma.ErrorDetail{Location: from, Value: in.Cursor, Message: "of another log"})
 	}
 	f.at = seq
 	return f, nil
@@ -203,7 +204,7 @@ var errAnotherLog = errors.New("the log was restored")
 func (f *follower) valid() bool { return f.who.key == "" || f.a.o.Keys.Valid(f.who.key) }
 
 func (a *API) changes(ctx context.Context, in *pollInput) (*changesOutput, error) {
-	f, err := a.follow(ctx, &in.ChangesInput)
+	f, err := a.follow(ctx, &in.ChangesInput, "query.cursor")
 	if err != nil {
 		return nil, err
 	}
@@ -256,10 +257,11 @@ func (a *API) changes(ctx context.Context, in *pollInput) (*changesOutput, error
 }
 
 func (a *API) stream(ctx context.Context, in *streamInput) (*huma.StreamResponse, error) {
+	from := "query.cursor"
 	if in.LastEventID != "" {
-		in.Cursor = in.LastEventID
+		in.Cursor, from = in.LastEventID, "header.Last-Event-ID"
 	}
-	f, err := a.follow(ctx, &in.ChangesInput)
+	f, err := a.follow(ctx, &in.ChangesInput, from)
 	if err != nil {
 		return nil, err
 	}

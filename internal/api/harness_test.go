@@ -29,12 +29,13 @@ import (
 
 // bench is an API on an embedded NATS, with the keys of a few partners.
 type bench struct {
-	t    testing.TB
-	js   jetstream.JetStream
-	log  *streams.Log
-	keys *keys.Registry
-	api  *api.API
-	url  string
+	t     testing.TB
+	js    jetstream.JetStream
+	log   *streams.Log
+	keys  *keys.Registry
+	api   *api.API
+	index *listing.Index
+	url   string
 
 	whole, district, brief string // keys: of everything, of a district, of a district's summaries
 }
@@ -69,6 +70,7 @@ func start(t testing.TB, change func(*api.Options)) *bench {
 	if change != nil {
 		change(&o)
 	}
+	b.index = o.Index
 	if b.api, err = api.New(o); err != nil {
 		t.Fatal(err)
 	}

@@ -95,8 +95,8 @@ func (k *kept) send(r *http.Request, described bool) {
 }
 
 // problem answers as RFC 9457 says.
-func problem(w http.ResponseWriter, status int, detail string) {
-	body, _ := json.Marshal(huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail}) // of texts
+func problem(w http.ResponseWriter, status int, detail string, faults ...*huma.ErrorDetail) {
+	body, _ := json.Marshal(huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail, Errors: faults}) // of texts
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")

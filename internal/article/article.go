@@ -76,10 +76,10 @@ type Article struct {
 
 // Version orders the states of an article: by the CMS's number, then by Loa's revision of it.
 type Version struct {
-	Number int64 `json:"version"`
+	Number int64 `json:"version" doc:"The site's number of this state of the article; it only grows."`
 	// Revision counts what Loa changed by itself since the CMS's version: an image that came
 	// late, an expiry.
-	Revision int64 `json:"revision"`
+	Revision int64 `json:"revision" doc:"How often Loa itself changed that version: a late picture, an expiry."`
 }
 
 // Compare is negative when v is older than w, positive when it is newer.

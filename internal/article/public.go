@@ -21,19 +21,19 @@ type Public struct {
 	Summary     string              `json:"summary,omitempty" doc:"Text, without markup."`
 	Body        string              `json:"body,omitempty" doc:"Sanitised HTML whose addresses are absolute."`
 	Language    string              `json:"language" doc:"A BCP 47 tag."`
-	Authors     []events.Author     `json:"authors,omitempty"`
-	Categories  []events.Category   `json:"categories,omitempty"`
-	Tags        []string            `json:"tags,omitempty"`
+	Authors     []events.Author     `json:"authors,omitempty" doc:"Who wrote it."`
+	Categories  []events.Category   `json:"categories,omitempty" doc:"Sections of the site: id and label."`
+	Tags        []string            `json:"tags,omitempty" doc:"Free words."`
 	Urgency     int                 `json:"urgency" doc:"IPTC's: 1 is the most urgent, 5 normal, 8 the least."`
-	Published   time.Time           `json:"published"`
-	Updated     time.Time           `json:"updated"`
+	Published   time.Time           `json:"published" doc:"When it was published first."`
+	Updated     time.Time           `json:"updated" doc:"When it was changed last."`
 	ExpiresAt   *time.Time          `json:"expires_at,omitempty" doc:"When it withdraws itself."`
 	Correction  string              `json:"correction,omitempty" doc:"What this version puts right, for readers."`
 	Source      *events.Source      `json:"source,omitempty" doc:"Where it was published first, if elsewhere."`
-	Places      []events.Place      `json:"places,omitempty"`
-	Rights      *events.Rights      `json:"rights,omitempty"`
-	Images      []PublicImage       `json:"images,omitempty"`
-	Attachments []events.Attachment `json:"attachments,omitempty"`
+	Places      []events.Place      `json:"places,omitempty" doc:"What it is about, geographically."`
+	Rights      *events.Rights      `json:"rights,omitempty" doc:"Who owns it, and on which terms it may be used."`
+	Images      []PublicImage       `json:"images,omitempty" doc:"Pictures, with their sizes, captions and alternative texts."`
+	Attachments []events.Attachment `json:"attachments,omitempty" doc:"Files that go with it."`
 
 	Withdrawal *events.BulletinWithdrawal `json:"withdrawal,omitempty" doc:"Why it must no longer be shown, and what replaces it."`
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strconv"
 	"time"
@@ -64,6 +65,7 @@ func (g *Gateway) serveArticle(w http.ResponseWriter, r *http.Request) {
 		send(w, r, http.StatusGone, body)
 		return
 	}
+	h.Add("Link", "<"+g.o.PublicURL+"oembed?format=json&url="+url.QueryEscape(a.URL)+`>; rel="alternate"; type="application/json+oembed"`)
 	// The version names the state of the article, the hash that of the settings as well.
 	tag := fmt.Sprintf(`"%s-%s`, a.Version, newVariant(body, "", nil).tag[1:])
 	h.Set("Etag", tag)

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"net/http"
 	"time"
 )
@@ -17,3 +19,13 @@ func Accepted(h http.Header, mediaType string) float64 { return accepted(h["Acce
 
 // Conditions evaluates a GET's conditions on a strong entity tag, and gives 200, 304 or 412.
 func Conditions(h http.Header, tag string) int { return precondition(h, tag, time.Time{}) }
+
+// PageStyle is the style sheet of the gateway's pages.
+func PageStyle() string { return pageCSS }
+
+// StylePolicy is the Content-Security-Policy of a page that has one style sheet, and nothing else.
+func StylePolicy(css string) string {
+	sum := sha256.Sum256([]byte(css))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}

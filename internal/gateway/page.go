@@ -2,9 +2,7 @@ package gateway
 
 import (
 	"bytes"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
 	"encoding/json"
 	"html/template"
 	"net/http"
@@ -23,11 +21,7 @@ var (
 	pages = template.Must(template.New("").Funcs(pageFuncs).Parse(pageHTML + feedPageHTML))
 
 	// pagePolicy lets a page have the one style sheet above, and nothing else.
-	pagePolicy = func() string {
-		sum := sha256.Sum256([]byte(pageCSS))
-		return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-			"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-	}()
+	pagePolicy = StylePolicy(pageCSS)
 )
 
 // page is what page.html shows: the index, or a few words.
