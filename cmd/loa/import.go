@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -162,7 +164,9 @@ type importRun struct {
 	aside    []importer.Result
 	more     int // set aside beside those
 	undated  int
-	shown    time.Time
+	// converted counts the articles that were published from another encoding, by its name.
+	converted map[string]int
+	shown     time.Time
 }
 
 const (
@@ -195,7 +199,7 @@ func (c *importFlags) with(e *env, source string, do func(*importRun) error) err
 	if _, known := tree.Get(c.Site); !known && len(s.cfg.Sites) > 0 { // else NATS was named without a configuration
 		return fmt.Errorf("--site: %q is not one of the sites: %s", c.Site, strings.Join(tree.Names(), ", "))
 	}
-	r := &importRun{e: e, json: c.JSON, dryRun: c.DryRun, dataDir: s.cfg.DataDir, zone: zone, fetcher: importer.NewFetcher(append(c.Allow, s.cfg.Media.Allow...))}
+	r := &importRun{e: e, json: c.JSON, converted: map[string]int{}, dryRun: c.DryRun, dataDir: s.cfg.DataDir, zone: zone, fetcher: importer.NewFetcher(append(c.Allow, s.cfg.Media.Allow...))}
 	defer r.fetcher.Close()
 	r.importer, err = importer.New(e.ctx, importer.Options{JS: s.js, Log: s.log, Source: source, DryRun: c.DryRun, Restore: c.Restore, Limit: c.Limit, Report: r.report})
 	if err != nil {
@@ -234,6 +238,9 @@ func (r *importRun) report(res importer.Result) {
 	if res.Undated {
 		r.undated++
 	}
+	if c := res.Item.Converted; c != "" && (res.Outcome == importer.Imported || res.Outcome == importer.Updated) {
+		r.converted[c]++
+	}
 	if time.Since(r.shown) > progressEvery {
 		r.progress("%s", r.counts())
 	}
@@ -271,6 +278,9 @@ func (r *importRun) summary(finished bool) error {
 		r.e.printf("Nothing was published. It would have been: ")
 	}
 	r.e.printf("%s\n", r.counts())
+	for _, encoding := range slices.Sorted(maps.Keys(r.converted)) {
+		r.e.printf("  %d were converted from %s\n", r.converted[encoding], encoding)
+	}
 	if r.undated > 0 {
 		r.e.printf("  %d name no time of publication, and have that of their import\n", r.undated)
 	}
