@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/loa-syndication/loa/internal/reach"
@@ -52,6 +53,7 @@ func (a *app) untilSuccession(after time.Time) time.Duration {
 
 func (a *app) fillFeedsOnce(ctx context.Context) error {
 	indexes := feeds.NewIndexes(a.backbone.js, a.catalog)
+	indexes.Configured = true
 	outdated, err := indexes.Outdated(ctx)
 	if err != nil {
 		return err
@@ -70,17 +72,21 @@ func (a *app) fillFeedsOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if lack.Nothing() {
+	if lack.Nothing() && len(outdated) == 0 {
 		return indexes.Filled(ctx)
 	}
+	sites := indexes.Sites(lack)
+	if len(outdated) > 0 { // whose archives are made anew, too
+		sites = nil
+	}
 	src := reach.Sources{JS: a.backbone.js, Log: a.articles}
-	r, err := src.Resync(ctx, reach.ResyncOptions{NoPortals: true, Feeds: indexes, Sites: indexes.Sites(lack),
-		Only: func(feed string) bool { return lack.Has(a.catalog, feed) }})
+	r, err := src.Resync(ctx, reach.ResyncOptions{NoPortals: true, Feeds: indexes, Sites: sites,
+		Only: func(feed string) bool { return lack.Has(a.catalog, feed) || slices.Contains(outdated, feed) }})
 	if err != nil {
 		return err
 	}
 	if raised := reach.Total(r.Feeds).Raised; raised > 0 {
-		a.log.Info().Int("feeds", len(r.Feeds)).Int("flags", raised).Str("stream", streams.Flags).Msg("new feeds are being filled from the log")
+		a.log.Info().Int("feeds", len(r.Feeds)).Int("flags", raised).Str("stream", streams.Flags).Msg("feeds and archives are being filled from the log")
 	}
 	return indexes.Filled(ctx)
 }

@@ -261,6 +261,7 @@ func TestArchivesHoldEveryLiveArticle(t *testing.T) {
 func (w *world) behind(feed string) (flags []reconcile.Flag) {
 	w.t.Helper()
 	ix := NewIndexes(w.js, w.catalog)
+	ix.Configured = true
 	for e, err := range w.log.Walk(w.t.Context(), "*", 0) {
 		if err == nil {
 			err = ix.Compare(w.t.Context(), []streams.Entry{e}, func(id string, e streams.Entry, level bool) {

@@ -16,10 +16,13 @@ import (
 type Indexes struct {
 	js      jetstream.JetStream
 	catalog *Catalog
+	// Configured says that the catalog's settings are those of the process that renders the feeds:
+	// then archives are compared by them as well.
+	Configured bool
 }
 
 // NewIndexes looks at the indexes of a catalog's feeds.
-func NewIndexes(js jetstream.JetStream, c *Catalog) *Indexes { return &Indexes{js, c} }
+func NewIndexes(js jetstream.JetStream, c *Catalog) *Indexes { return &Indexes{js: js, catalog: c} }
 
 // indexesAtOnce is how many indexes are in memory together. One has 50 KB as a rule, and at most
 // a megabyte.
@@ -58,7 +61,7 @@ func (ix *Indexes) Compare(ctx context.Context, entries []streams.Entry, each fu
 				c := ix.catalog.change(feed, e)
 				level := h.agrees(c, refs)
 				if level && feed.archived() {
-					if level, err = archives.agree(ctx, h, c); err != nil {
+					if level, err = archives.agree(ctx, h, c, ix.Configured); err != nil {
 						return err
 					}
 				}
@@ -79,10 +82,10 @@ func (ix *index) agrees(c change, refs map[streams.Key]ref) bool {
 }
 
 // agree reports whether the archives follow the change; the others are only read.
-func (a *archiving) agree(ctx context.Context, ix *index, c change) (bool, error) {
+func (a *archiving) agree(ctx context.Context, ix *index, c change, configured bool) (bool, error) {
 	page := a.f.catalog.Page(a.feed)
 	must := c.shown != nil &&
-		(!ix.above(c.shown.place) || ix.below(c.shown.place) || len(ix.Refs) > page && c.shown.compare(ix.Refs[page].place) >= 0)
+		(!ix.above(c.shown.place) || ix.below(c.shown.place) || configured && len(ix.Refs) > page && c.shown.compare(ix.Refs[page].place) >= 0)
 	if !must && (len(ix.Months) == 0 || c.shown != nil && len(c.times) == 1) {
 		return true, nil
 	}
@@ -97,7 +100,7 @@ func (a *archiving) agree(ctx context.Context, ix *index, c change) (bool, error
 		}
 		seq, live, _ := p.has(c.key)
 		if live && (c.shown == nil || seq < c.seq || !p.shows(c.key, c.shown.Published)) || !live && c.shown != nil ||
-			p.Form != a.f.catalog.form(a.feed) {
+			configured && p.Form != a.f.catalog.form(a.feed) {
 			return false, nil
 		}
 		found = found || live
