@@ -199,7 +199,7 @@ func (c *importFlags) with(e *env, source string, do func(*importRun) error) err
 	if _, known := tree.Get(c.Site); !known && len(s.cfg.Sites) > 0 { // else NATS was named without a configuration
 		return fmt.Errorf("--site: %q is not one of the sites: %s", c.Site, strings.Join(tree.Names(), ", "))
 	}
-	r := &importRun{e: e, json: c.JSON, converted: map[string]int{}, dryRun: c.DryRun, dataDir: s.cfg.DataDir, zone: zone, fetcher: importer.NewFetcher(append(c.Allow, s.cfg.Media.Allow...))}
+	r := &importRun{e: e, shown: time.Now(), json: c.JSON, converted: map[string]int{}, dryRun: c.DryRun, dataDir: s.cfg.DataDir, zone: zone, fetcher: importer.NewFetcher(append(c.Allow, s.cfg.Media.Allow...))}
 	defer r.fetcher.Close()
 	r.importer, err = importer.New(e.ctx, importer.Options{JS: s.js, Log: s.log, Source: source, DryRun: c.DryRun, Restore: c.Restore, Limit: c.Limit, Report: r.report})
 	if err != nil {
