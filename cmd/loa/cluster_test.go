@@ -51,7 +51,7 @@ func newFleet(t *testing.T, partners ...*partner) *fleet {
 	}
 	f.secrets = append(f.secrets, f.cluster.Users.Loa.Secret.Reveal())
 	f.args = []string{"--nats-replicas", fmt.Sprint(cluster.Size), "--nats-user", f.cluster.Users.Loa.Name, "--nats-password-file", password, "--s3", s3.url}
-	f.start("intake,feeds,gateway", f.cluster.URL())
+	f.start("intake,feeds,hub,gateway", f.cluster.URL())
 	return f
 }
 
