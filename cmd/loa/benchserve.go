@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -51,15 +52,15 @@ type serveSize struct {
 }
 
 var (
-	serveFull  = serveSize{rounds: 40, single: 60, burst: 1000, bursts: 3, sites: 20}
-	serveShort = serveSize{rounds: 9, single: 8, burst: 1000, bursts: 1, sites: 20}
+	serveFull  = serveSize{rounds: 100, single: 60, burst: 1000, bursts: 3, sites: 20}
+	serveShort = serveSize{rounds: 20, single: 8, burst: 1000, bursts: 1, sites: 20}
 )
 
 const (
 	// serveConns is how many connections ask at once.
 	serveConns = 64
 	// serveFor is how long each server is asked in a round.
-	serveFor = 100 * time.Millisecond
+	serveFor = 40 * time.Millisecond
 )
 
 func (c *benchServeCmd) Run(e *env) error {
@@ -114,23 +115,14 @@ func (sb *serveBench) requests() error {
 		if other != nil {
 			at = append(at, other.addr)
 		}
-		rates := make([][]float64, len(at))
-		ratios := []float64{}
-		for round := range sb.size.rounds {
-			for turn := range at {
-				i := (turn + round) % len(at) // none is always the first
-				rate, err := load(sb.ctx, at[i], r.Head, r.Status, serveFor)
-				if err != nil {
-					return fmt.Errorf("%s: %w", r.Name, err)
-				}
-				rates[i] = append(rates[i], rate)
-			}
-			ratios = append(ratios, rates[1][round]/rates[0][round])
+		rates, ratios, err := sb.rates(at, r)
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.Name, err)
 		}
 		sb.say("%s: %.0f requests/s, bare %.0f/s", r.Name, median(rates[1]), median(rates[0]))
 		// The ratio is of the rounds, each of which has both under the same conditions.
 		floor := median(rates[1]) / median(ratios)
-		err := sb.report(figure{Figure: "feed, " + r.Name, Value: median(rates[1]), Unit: "requests/s"}.over(floor).noLessThan(0.95))
+		err = sb.report(figure{Figure: "feed, " + r.Name, Value: median(rates[1]), Unit: "requests/s"}.over(floor).noLessThan(0.95))
 		if err == nil && other != nil {
 			err = sb.report(figure{Figure: "feed, " + r.Name + ", beside nginx", Value: median(rates[1]), Unit: "requests/s"}.over(median(rates[2])))
 		}
@@ -141,21 +133,44 @@ func (sb *serveBench) requests() error {
 	return nil
 }
 
-// load asks over many connections for as long as it says, and gives the answers a second.
-func load(ctx context.Context, addr, head string, status int, d time.Duration) (float64, error) {
-	var conns []*originConn
+// rates asks each of the servers in turn, and gives the answers a second of each in each round,
+// and how many the second gives for one of the first in that round.
+func (sb *serveBench) rates(at []string, r originRequest) (rates [][]float64, ratios []float64, err error) {
+	conns := make([][]*originConn, len(at))
 	defer func() {
-		for _, c := range conns {
+		for _, c := range slices.Concat(conns...) {
 			c.close()
 		}
 	}()
-	for range serveConns {
-		c, err := dialOrigin(ctx, addr)
-		if err != nil {
-			return 0, err
+	for i, addr := range at {
+		for range serveConns {
+			c, err := dialOrigin(sb.ctx, addr)
+			if err != nil {
+				return nil, nil, err
+			}
+			conns[i] = append(conns[i], c)
 		}
-		conns = append(conns, c)
+		if _, err := load(sb.ctx, conns[i], r.Head, r.Status, serveFor); err != nil { // until all is warm
+			return nil, nil, err
+		}
 	}
+	rates = make([][]float64, len(at))
+	for round := range sb.size.rounds {
+		for turn := range at {
+			i := (turn + round) % len(at) // none is always the first
+			rate, err := load(sb.ctx, conns[i], r.Head, r.Status, serveFor)
+			if err != nil {
+				return nil, nil, err
+			}
+			rates[i] = append(rates[i], rate)
+		}
+		ratios = append(ratios, rates[1][round]/rates[0][round])
+	}
+	return rates, ratios, nil
+}
+
+// load asks over all connections for as long as it says, and gives the answers a second.
+func load(ctx context.Context, conns []*originConn, head string, status int, d time.Duration) (float64, error) {
 	var answers atomic.Int64
 	began := time.Now()
 	end := began.Add(d)
@@ -167,7 +182,7 @@ func load(ctx context.Context, addr, head string, status int, d time.Duration) (
 				return err
 			}
 			if got != status {
-				return fmt.Errorf("%s answered %d, expected %d", addr, got, status)
+				return fmt.Errorf("%s answered %d, expected %d", conns[i].RemoteAddr(), got, status)
 			}
 			n++
 		}

@@ -119,13 +119,22 @@ func (d discard) WriteHeader(int)             {}
 func BenchmarkHandler(b *testing.B) {
 	g := start(b)
 	g.putFeed("một")
+	const accept = "gzip, deflate, br, zstd"
+	tag := g.get("/"+feedKey, "Accept-Encoding", accept).Header.Get("Etag")
 	h := g.gateway.Handler()
-	req := httptest.NewRequest(http.MethodGet, "/"+feedKey, nil)
-	req.Header.Set("Accept-Encoding", "gzip, deflate, br, zstd")
-	w := discard{http.Header{}}
-	b.ReportAllocs()
-	for b.Loop() {
-		clear(w.header)
-		h.ServeHTTP(w, req)
+	for name, same := range map[string]string{"whole": "", "notmodified": tag} {
+		b.Run(name, func(b *testing.B) {
+			req := httptest.NewRequest(http.MethodGet, "/"+feedKey, nil)
+			req.Header.Set("Accept-Encoding", accept)
+			if same != "" {
+				req.Header.Set("If-None-Match", same)
+			}
+			w := discard{http.Header{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				clear(w.header)
+				h.ServeHTTP(w, req)
+			}
+		})
 	}
 }

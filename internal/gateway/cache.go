@@ -91,8 +91,7 @@ func newCache(o Objects, m cacheMetrics, log zerolog.Logger, options cacheOption
 }
 
 // hit gives what is held of the object, if the store need not be asked; nil if it is not there.
-func (c *cache) hit(key string) (v *version, stale time.Duration) {
-	now := time.Now()
+func (c *cache) hit(key string, now time.Time) (v *version, stale time.Duration) {
 	e, ok := c.lookup(key, now)
 	if !ok || e.v == nil || !now.Before(e.until) {
 		return nil, 0

@@ -40,7 +40,7 @@ func (g *Gateway) serveFeed(w http.ResponseWriter, r *http.Request) {
 		g.serveFeedPage(w, r)
 		return
 	}
-	v, stale := g.feeds.hit(key)
+	v, stale := g.feeds.hit(key, now(w))
 	if v == nil {
 		if !feedPath.MatchString(r.URL.Path) {
 			g.serveAlias(w, r)

@@ -42,10 +42,10 @@ import (
 )
 
 const (
-	// readHeaderTimeout is for a request's line and headers: those of a slow phone take one.
-	readHeaderTimeout = 5 * time.Second
-	// readTimeout is for a request with its body, which no request here needs.
-	readTimeout = 10 * time.Second
+	// readTimeout is for a request's line and headers: those of a slow phone take one. Bodies are for
+	// Mounts alone, which give them a time of their own: a second limit here would cost every
+	// request a timer.
+	readTimeout = 5 * time.Second
 	// writeTimeout is for an answer; a feed of a megabyte takes 8 s at 1 Mbit/s.
 	writeTimeout = 30 * time.Second
 	// mediaTimeout is for a picture: 30 MiB take 4 min at 1 Mbit/s.
@@ -163,6 +163,7 @@ type Gateway struct {
 	// pagePolicy lets a feed's page have the pictures that Loa has stored, beside what [pagePolicy] does.
 	pagePolicy string
 	underWay   atomic.Int64 // requests
+	recorders  sync.Pool    // to be used again
 }
 
 // New makes a gateway.
@@ -176,6 +177,7 @@ func New(o Options) (*Gateway, error) {
 	}
 	g := &Gateway{o: o, metrics: m, scrape: scraper(o.Gatherer, o.Log),
 		renewals: make(chan string, renewalsQueue), encoders: make(chan struct{}, encodersAtOnce()),
+		recorders:  sync.Pool{New: func() any { return new(recorder) }},
 		pagePolicy: pagePolicy + "; img-src " + pictureSources(o.MediaURL, o.MediaRedirect)}
 	g.feeds = newCache(o.Objects, m.feeds, o.Log, cacheOptions{
 		what: "feeds", make: g.feedVersion, limit: cacheBytes, most: maxFeed, fresh: freshFor})
@@ -220,13 +222,12 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 
 func (g *Gateway) server() *http.Server {
 	return &http.Server{
-		Handler:           g.Handler(),
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          log.New(serverLog{g.o.Log}, "", 0),
+		Handler:        g.Handler(),
+		ReadTimeout:    readTimeout,
+		WriteTimeout:   writeTimeout,
+		IdleTimeout:    idleTimeout,
+		MaxHeaderBytes: maxHeader,
+		ErrorLog:       log.New(serverLog{g.o.Log}, "", 0),
 	}
 }
 

@@ -109,6 +109,8 @@ func scraper(from prometheus.Gatherer, log zerolog.Logger) http.Handler {
 	})
 }
 
+func (g *Gateway) serveMetrics(w http.ResponseWriter, r *http.Request) { g.scrape.ServeHTTP(w, r) }
+
 type scrapeLog struct{ log zerolog.Logger }
 
 func (l scrapeLog) Println(v ...any) { l.log.Warn().Interface("text", v).Msg("metrics incomplete") }

@@ -132,6 +132,9 @@ func headerTime(h http.Header, name string) (time.Time, bool) {
 // listed reports whether a list of entity tags, or "*", has the tag; with weak, tags that say
 // of themselves that they are weak count too (RFC 9110 §8.8.3.2).
 func listed(lines []string, tag string, weak bool) bool {
+	if len(lines) == 1 && lines[0] == tag { // as most readers send it
+		return true
+	}
 	for one := range entityTags(lines) {
 		if one.tag == "*" || one.tag == tag && (weak || !one.weak) {
 			return true

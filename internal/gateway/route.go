@@ -26,46 +26,46 @@ const (
 	allowedMethod = "GET, HEAD"
 )
 
+// handler answers a request. As a function of the gateway, not a value of one, it costs no memory.
+type handler func(*Gateway, http.ResponseWriter, *http.Request)
+
 // route finds who answers a path. It is decided by the path alone, as it was sent: with nothing
 // cleaned or decoded, there are no two ways to spell one. Some aliases of feeds are redirected.
-func (g *Gateway) route(r *http.Request) (name string, handle http.HandlerFunc) {
+func (g *Gateway) route(r *http.Request) (name string, handle handler) {
 	path := r.URL.Path
-	if m := g.mounted(path); m != nil {
-		return m.Route, m.Handler.ServeHTTP
-	}
 	if r.URL.RawPath != "" { // a character was encoded that need not be
-		return routeUnknown, g.notFound
+		return routeUnknown, (*Gateway).notFound
 	}
 	switch path {
 	case "/":
-		return routeIndex, g.serveIndex
+		return routeIndex, (*Gateway).serveIndex
 	case "/healthz":
-		return routeHealth, serveHealth
+		return routeHealth, (*Gateway).serveHealth
 	case "/readyz":
-		return routeReady, g.serveReady
+		return routeReady, (*Gateway).serveReady
 	case "/metrics":
 		if g.scrape != nil {
-			return routeMetrics, g.scrape.ServeHTTP
+			return routeMetrics, (*Gateway).serveMetrics
 		}
 	case "/robots.txt":
-		return routeStatic, serveRobots
+		return routeStatic, (*Gateway).serveRobots
 	case "/favicon.ico":
-		return routeStatic, serveFavicon
+		return routeStatic, (*Gateway).serveFavicon
 	}
 	switch {
 	case strings.HasPrefix(path, feedPrefix):
-		return routeFeed, g.serveFeed
+		return routeFeed, (*Gateway).serveFeed
 	case strings.HasPrefix(path, opmlPrefix):
-		return routeOPML, g.serveOPML
+		return routeOPML, (*Gateway).serveOPML
 	case strings.HasPrefix(path, mediaPrefix):
-		return routeMedia, g.serveMedia
+		return routeMedia, (*Gateway).serveMedia
 	case strings.HasPrefix(path, articlePrefix):
-		return routeArticle, g.serveArticle
+		return routeArticle, (*Gateway).serveArticle
 	}
 	if _, ok := rootAliases[path]; ok {
-		return routeFeed, g.serveRoot
+		return routeFeed, (*Gateway).serveRoot
 	}
-	return routeUnknown, g.notFound
+	return routeUnknown, (*Gateway).notFound
 }
 
 // mounted is who else answers the path: of those that fit, the one with the longest prefix.
@@ -82,9 +82,13 @@ func (g *Gateway) mounted(path string) (best *Mount) {
 
 // serve answers one request, whatever happens while doing so.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
-	began := time.Now()
+	rec := g.recorders.Get().(*recorder)
+	*rec = recorder{ResponseWriter: w, began: time.Now()}
 	route, handle := g.route(r)
-	rec := &recorder{ResponseWriter: w}
+	m := g.mounted(r.URL.Path)
+	if m != nil {
+		route = m.Route
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
@@ -96,22 +100,25 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 			}
 			g.problem(rec, r, http.StatusInternalServerError, "Something went wrong here.")
 		}
-		g.metrics.observe(route, rec.status, time.Since(began))
+		g.metrics.observe(route, rec.status, time.Since(rec.began))
+		g.recorders.Put(rec)
 	}()
 	w.Header()["X-Content-Type-Options"] = nosniff
-	if g.mounted(r.URL.Path) == nil {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			g.otherMethod(rec, r)
-			return
-		}
-		defer g.underWay.Add(-1)
-		if g.underWay.Add(1) > maxUnderWay && route != routeHealth && route != routeReady {
-			w.Header().Set("Retry-After", retryBusy)
-			g.problem(rec, r, http.StatusServiceUnavailable, "There are too many requests at the moment. Please try again soon.")
-			return
-		}
+	if m != nil {
+		m.Handler.ServeHTTP(rec, r)
+		return
 	}
-	handle(rec, r)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		g.otherMethod(rec, r)
+		return
+	}
+	defer g.underWay.Add(-1)
+	if g.underWay.Add(1) > maxUnderWay && route != routeHealth && route != routeReady {
+		w.Header().Set("Retry-After", retryBusy)
+		g.problem(rec, r, http.StatusServiceUnavailable, "There are too many requests at the moment. Please try again soon.")
+		return
+	}
+	handle(g, rec, r)
 }
 
 func (g *Gateway) otherMethod(w http.ResponseWriter, r *http.Request) {
@@ -157,9 +164,10 @@ func (g *Gateway) failLog(w http.ResponseWriter, r *http.Request, what string, e
 	g.problem(w, r, http.StatusServiceUnavailable, unavailable)
 }
 
-// recorder remembers an answer's status.
+// recorder remembers when a request came, and its answer's status.
 type recorder struct {
 	http.ResponseWriter
+	began  time.Time
 	status int // 0: nothing was sent
 }
 
@@ -175,6 +183,14 @@ func (r *recorder) Write(p []byte) (int, error) {
 		r.status = http.StatusOK
 	}
 	return r.ResponseWriter.Write(p)
+}
+
+// now is the time, as far as one request is concerned: asking for it costs as much as finding a feed.
+func now(w http.ResponseWriter) time.Time {
+	if rec, ok := w.(*recorder); ok {
+		return rec.began
+	}
+	return time.Now()
 }
 
 // Unwrap is for [http.ResponseController].

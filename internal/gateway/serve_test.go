@@ -187,7 +187,7 @@ func (b *bench) raw(head string) *http.Response {
 func TestSlowHeadersAreCutOff(t *testing.T) {
 	t.Parallel()
 	b := start(t)
-	if s := b.gateway.Server(); s.ReadHeaderTimeout > 5*time.Second || s.ReadTimeout == 0 || s.WriteTimeout == 0 || s.IdleTimeout == 0 {
+	if s := b.gateway.Server(); s.ReadTimeout == 0 || s.ReadTimeout > 5*time.Second || s.WriteTimeout == 0 || s.IdleTimeout == 0 {
 		t.Errorf("limits: %+v", s)
 	}
 	conn := b.dial()

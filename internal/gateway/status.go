@@ -17,13 +17,13 @@ const (
 )
 
 // serveHealth says that the process lives.
-func serveHealth(w http.ResponseWriter, _ *http.Request) { text(w, "ok\n", "no-store") }
+func (*Gateway) serveHealth(w http.ResponseWriter, _ *http.Request) { text(w, "ok\n", "no-store") }
 
-func serveRobots(w http.ResponseWriter, _ *http.Request) {
+func (*Gateway) serveRobots(w http.ResponseWriter, _ *http.Request) {
 	text(w, "User-agent: *\nDisallow: /healthz\nDisallow: /readyz\nDisallow: /metrics\n", "public, max-age=86400")
 }
 
-func serveFavicon(w http.ResponseWriter, _ *http.Request) {
+func (*Gateway) serveFavicon(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Cache-Control", "public, max-age=86400")
 	w.WriteHeader(http.StatusNoContent)
 }
