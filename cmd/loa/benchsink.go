@@ -40,6 +40,8 @@ const (
 	// sinkSlowPath is answered after sinkPause, all others at once.
 	sinkSlowPath = "/slow"
 	sinkPause    = 50 * time.Millisecond
+	// sinkIdle is longer than any part of a run.
+	sinkIdle = time.Hour
 )
 
 func (c *benchSinkCmd) Run(e *env) error { return c.serve(e.stdout, os.Stdin) }
@@ -47,7 +49,9 @@ func (c *benchSinkCmd) Run(e *env) error { return c.serve(e.stdout, os.Stdin) }
 func (c *benchSinkCmd) serve(out io.Writer, in io.Reader) error {
 	s := &sink{out: out}
 	var where sinkAddresses
-	srv := &http.Server{Handler: s, ReadHeaderTimeout: headerTimeout}
+	// Without a time of its own, connections would be idle for no longer than a header may take, and
+	// one that is closed just as a bare POST begins fails the run.
+	srv := &http.Server{Handler: s, ReadHeaderTimeout: headerTimeout, IdleTimeout: sinkIdle}
 	defer srv.Close()
 	for range c.Portals {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
