@@ -341,6 +341,56 @@ func TestArchivesAreFilledFromAnOlderLog(t *testing.T) {
 	w.mustHave(ward, all)
 }
 
+// Without its index a feed knows nothing of what it shows: none of it may stay until somebody publishes
+// it again.
+func TestWithdrawalReachesWhatALostIndexHeld(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Settings{Shape: Shape{Page: 5}})
+	all := many(t, ward, 12)
+	for i, a := range all {
+		a.Published = a.Published.AddDate(0, i/6-2, 0)
+		a.Body = fmt.Sprintf("<p>dấu của %s.</p>", a.ID)
+	}
+	w.level(ward, all...)
+	if docs := w.mustHave(ward, all).docs; len(docs) < 2 {
+		t.Fatalf("there are no archives, but %q", docs)
+	}
+	for _, bucket := range []string{streams.FeedsBucket, streams.ArchivesBucket} {
+		s, err := w.js.Stream(t.Context(), "KV_"+bucket)
+		if err == nil {
+			err = s.Purge(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Feeds = w.another(w.catalog)
+	all[0], all[11] = withdrawn(all[0]), withdrawn(all[11])
+	w.level(ward, all[0], all[11])
+	for info, err := range w.objects.List(t.Context(), "feeds/"+ward+"/") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := w.objects.Get(t.Context(), info.Key, 64<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range []*article.Article{all[0], all[11]} {
+			if strings.Contains(string(o.Body), "dấu của "+a.ID+".") {
+				t.Errorf("%s shows article %s, which was withdrawn", info.Key, a.ID)
+			}
+		}
+	}
+	if got := w.tombstonesOf(ward); len(got) != 2 {
+		t.Errorf("readers are told of %d withdrawals: %+v", len(got), got)
+	}
+	// A comparison brings the others back.
+	if err := w.Reconcile(t.Context(), ward, w.behind(ward)); err != nil {
+		t.Fatal(err)
+	}
+	w.mustHave(ward, all)
+}
+
 // Articles are rendered for an archive alone, or were for the feed: that must not be seen.
 func TestArchiveIsTheSameWhateverIsInMemory(t *testing.T) {
 	c := city(t, Settings{})

@@ -162,11 +162,15 @@ func (f *Feeds) Reconcile(ctx context.Context, target string, flags []reconcile.
 		return f.drop(ctx, target)
 	}
 	began := time.Now()
+	m, err := f.look(ctx, feed) // before the index, which is written first: see level
+	if err != nil {
+		return err
+	}
 	h, err := f.readIndex(ctx, feed.ID)
 	if err != nil {
 		return err
 	}
-	stored, err := f.level(ctx, feed, h, f.wants(target, flags))
+	stored, err := f.level(ctx, feed, h, m, f.wants(target, flags))
 	switch took := time.Since(began); {
 	case err != nil:
 		return fmt.Errorf("level feed %s: %w", feed.ID, err)
@@ -182,8 +186,20 @@ func (f *Feeds) Reconcile(ctx context.Context, target string, flags []reconcile.
 }
 
 // level brings the index level with the log, and the objects with the index. It returns how
-// many bytes were stored.
-func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (stored int, err error) {
+// many bytes were stored. m is what is known of the objects.
+func (f *Feeds) level(ctx context.Context, feed Feed, h *held, m *marks, wants []want) (stored int, err error) {
+	lost := h.stored == nil && m.latest() > 0 // the index: there is none, and has been one
+	if lost {
+		h.before = keys{} // nothing says any more what was shown: it may have been all
+		for _, w := range wants {
+			h.before[w.key] = true
+		}
+		if feed.archived() { // nor what is to be taken out of these
+			if err := f.dropArchives(ctx, feed); err != nil {
+				return 0, err
+			}
+		}
+	}
 	page := f.catalog.Page(feed)
 	before := h.face(page) + latest(h.Months)
 	if err := f.reselect(ctx, feed, h); err != nil {
@@ -199,14 +215,10 @@ func (f *Feeds) level(ctx context.Context, feed Feed, h *held, wants []want) (st
 		}
 	}
 	f.trim(feed, h)
-	if h.stored == nil && len(h.Refs) == 0 && feed.Kind != OfCustom {
+	if h.stored == nil && len(h.Refs) == 0 && feed.Kind != OfCustom && !lost {
 		return 0, nil // withdrawn before it was ever shown: there need be no feed
 	}
 	h.Form = f.catalog.form(feed)
-	m, err := f.look(ctx, feed)
-	if err != nil {
-		return 0, err
-	}
 	var show view
 	face := func() string { return h.face(page) + archives.leadsTo(h.Months) }
 	fresh := face() == before && !h.short(page) && m.show(stamp{h.Revision, h.Form})
