@@ -86,13 +86,16 @@ type held struct {
 
 // change is what the log says of one article, seen by one feed.
 type change struct {
-	key      streams.Key
-	seq      uint64
-	shown    *ref   // nil: the feed is not to show it
-	gone     *grave // set when it was withdrawn
-	accepted time.Time
-	label    string
-	times    []time.Time // at which the article is and ever was published
+	key   streams.Key
+	seq   uint64
+	shown *ref   // nil: the feed is not to show it
+	gone  *grave // set when it was withdrawn
+	// inherited is set when those who followed the feed of a site that this one's has succeeded may
+	// still have to learn of the withdrawal, here.
+	inherited bool
+	accepted  time.Time
+	label     string
+	times     []time.Time // at which the article is and ever was published
 }
 
 type keys map[streams.Key]bool
@@ -121,8 +124,18 @@ func (c *Catalog) change(f Feed, e streams.Entry) change {
 		ch.shown, ch.label = &r, f.label(e.Article)
 	case !e.Live() && f.Kind != OfGallery: // whose entries go with the pictures
 		ch.gone = &grave{ref: r, At: e.Accepted.UTC()}
+		ch.inherited = c.inherited(f, e)
 	}
 	return ch
+}
+
+// inherited reports whether a withdrawn article, of which others may have been told not long ago,
+// was in a feed that this one goes on with.
+func (c *Catalog) inherited(f Feed, e streams.Entry) bool {
+	return f.Kind != OfCustom && !c.tree.Under(e.Site, f.Site) &&
+		e.Accepted.Add(c.settings.WithdrawnFor).After(c.now()) &&
+		e.URL != "" && // else it was withdrawn without ever having been published
+		slices.Contains(c.Concerned(e.Article), f.ID)
 }
 
 // apply brings the index level with the changes, in whatever order they come: of two versions

@@ -107,6 +107,52 @@ func TestHeirShowsWhatTheSitePublished(t *testing.T) {
 	}
 }
 
+// Readers who are led from one feed to another had learnt of the first what it is that was withdrawn last.
+func TestHeirTellsOfWithdrawalsBeforeItsDay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Settings{})
+	day := time.Now()
+	all, own := many(t, ward, 4), many(t, sample.ChoMoi, 1)[0]
+	own.Tags = nil
+	all[0].Tags, all[1].Tags = []string{"cu"}, []string{"cu"}
+	for _, a := range all {
+		a.Ever.Tags = a.Tags
+	}
+	c := succeeded(t, day, map[string][]string{ward: {sample.ChoMoi}})
+	now := day.Add(-time.Second)
+	c.now = func() time.Time { return now }
+	w.anew(c)
+	w.level(ward, all...)
+	w.level(sample.ChoMoi, own)
+	old := withdrawn(all[3])
+	old.Accepted = day.Add(-c.settings.WithdrawnFor)
+	never := withdrawn(all[3])
+	never.ID, never.URL, never.GUID = "chua-tung", "", "urn:uuid:d9a3a1f4-6a0a-4a5b-9a39-0f6f4be34b4f"
+	gone := withdrawn(all[1])
+	w.level(ward, gone, old, never)
+
+	now = day
+	w.anew(c)
+	tag := sample.ChoMoi + "--tag--cu" // which had no index
+	if err := w.Reconcile(t.Context(), tag, w.behind(tag)); err != nil {
+		t.Fatal(err)
+	}
+	for _, feed := range []string{sample.ChoMoi, tag, sample.ChoMoi + "--all"} {
+		if err := w.Reconcile(t.Context(), feed, w.behind(feed)); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.tombstonesOf(feed); len(got) != 1 || got[0].Ref != gone.GUID {
+			t.Errorf("%s has the tombstones %+v, want that of %s", feed, got, gone.GUID)
+		}
+		if got := w.shows(feed); !slices.Contains(got, "Đã gỡ: "+gone.Title) {
+			t.Errorf("%s shows %q", feed, got)
+		}
+		if flags := w.behind(feed); len(flags) > 0 {
+			t.Errorf("%s still misses %v", feed, flags)
+		}
+	}
+}
+
 func TestSplitSiteHasNoHeir(t *testing.T) {
 	c := succeeded(t, sample.Base, map[string][]string{ward: {sample.ChoMoi, sample.BenSong}})
 	a := many(t, ward, 1)[0]
