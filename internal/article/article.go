@@ -65,6 +65,9 @@ type Article struct {
 	// last: each is erased after a grace period, unless another article uses it.
 	Kept     []string `json:"kept,omitempty"`
 	Released []string `json:"released,omitempty"`
+	// Gallery are the pictures, by SHA-256, that a withdrawn article showed in its site's gallery,
+	// where each has an entry of its own, which readers are to be rid of.
+	Gallery []string `json:"gallery,omitempty"`
 
 	// Accepted is when this version entered the log.
 	Accepted time.Time `json:"accepted"`
@@ -160,6 +163,18 @@ func (a *Article) Pictures() []string {
 // HasGallery reports whether the article shows pictures of a gallery.
 func (a *Article) HasGallery() bool {
 	return slices.ContainsFunc(a.Images, func(i Image) bool { return i.Role == events.RoleGallery && i.Stored() })
+}
+
+// GalleryPictures are the stored pictures, by SHA-256, that the article shows in its site's gallery, or
+// did until it was withdrawn, each once and in its order.
+func (a *Article) GalleryPictures() []string {
+	all := slices.Clone(a.Gallery)
+	for _, img := range a.Images {
+		if img.Role == events.RoleGallery && img.Stored() && !slices.Contains(all, img.SHA256) {
+			all = append(all, img.SHA256)
+		}
+	}
+	return all
 }
 
 // maxReleased bounds how many pictures an article remembers that it no longer uses: more than

@@ -207,7 +207,9 @@ func (c *Catalog) renderArchive(f Feed, label string, months []month, p *heldPar
 		}
 	}
 	for _, it := range show.gone {
-		d.tombstones = append(d.tombstones, it.tombs[formatAtom])
+		for _, tomb := range it.tombs {
+			d.tombstones = append(d.tombstones, tomb[formatAtom])
+		}
 	}
 	entries, err := fit(f, show.items, formatAtom)
 	if err != nil {

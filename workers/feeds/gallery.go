@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -39,7 +40,10 @@ func (c *Catalog) gallery(a *article.Article) []*entry {
 			continue
 		}
 		e := *about
-		e.id = uuid.NewSHA1(picturesSpace, []byte(about.id+" "+img.SHA256)).URN()
+		e.id = pictureID(about, img.SHA256)
+		// A second apart, readers who sort by time keep the order.
+		apart := time.Duration(len(all)) * time.Second
+		e.published, e.updated = about.published.Add(-apart), about.updated.Add(-apart)
 		e.title = article.Text(cmp.Or(img.Caption, img.Alt, about.title), maxTitle)
 		e.summary = article.Text(cmp.Or(img.Caption, img.Alt), maxSummary)
 		e.content = figure(about, img, m)
@@ -47,6 +51,24 @@ func (c *Catalog) gallery(a *article.Article) []*entry {
 			e.authors = []events.Author{{Name: m.credit}}
 		}
 		e.media, e.thumbnail = []medium{m}, thumbnail(img)
+		all = append(all, &e)
+	}
+	return all
+}
+
+// pictureID is the identifier of the entry of an article's picture.
+func pictureID(about *entry, picture string) string {
+	return uuid.NewSHA1(picturesSpace, []byte(about.id+" "+picture)).URN()
+}
+
+// galleryStubs make an entry of each picture that the article showed before it was withdrawn.
+func (c *Catalog) galleryStubs(a *article.Article) []*entry {
+	about := c.stub(a)
+	var all []*entry
+	for _, picture := range a.Gallery[:min(len(a.Gallery), maxGallery)] {
+		e, w := *about, *about.extension.Withdrawn
+		e.id = pictureID(about, picture)
+		w.ID, e.extension.Withdrawn = e.id, &w
 		all = append(all, &e)
 	}
 	return all
@@ -73,10 +95,15 @@ func figure(about *entry, img *article.Image, m medium) string {
 	return b.String()
 }
 
-// galleryItem is what a gallery shows of an article: the entries of its pictures, one after the other.
+// galleryItem is what a gallery shows of an article: the entries of its pictures, one after the other,
+// or the stubs of those that it had.
 func (c *Catalog) galleryItem(a *article.Article, seq uint64) (*item, error) {
 	it := &item{seq: seq, entry: &entry{}}
-	for i, e := range c.gallery(a) {
+	entries := c.gallery(a)
+	if !a.Live() {
+		entries = c.galleryStubs(a)
+	}
+	for i, e := range entries {
 		one, err := e.render()
 		if err != nil {
 			return nil, err
@@ -87,6 +114,14 @@ func (c *Catalog) galleryItem(a *article.Article, seq uint64) (*item, error) {
 			}
 			it.full[f] = append(it.full[f], one[f]...)
 		}
+		if a.Live() {
+			continue
+		}
+		tombs, err := e.tombstones()
+		if err != nil {
+			return nil, err
+		}
+		it.tombs = append(it.tombs, tombs)
 	}
 	return it, nil
 }

@@ -1,6 +1,7 @@
 package feeds
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -61,6 +62,10 @@ func TestGalleryShowsPicturesNewestFirst(t *testing.T) {
 			}
 		}
 	}
+	items := parse(t, docs[formatAtom]).Items
+	if first, second := items[1], items[2]; !second.UpdatedParsed.Before(*first.UpdatedParsed) || !second.PublishedParsed.Before(*first.PublishedParsed) {
+		t.Errorf("an article's pictures are of the times %s, %s; readers sort by them", first.Updated, second.Updated)
+	}
 	if len(ids) != 3 {
 		t.Errorf("the pictures are known by %d identifiers: %v", len(ids), ids)
 	}
@@ -104,17 +109,53 @@ func TestGalleryFollowsItsArticles(t *testing.T) {
 	shows("c", "a", "b")
 	w.mustShow(ward, two, one)
 
-	w.level(gallery, withdrawn(two))
-	shows("a", "b")
 	fewer := changed(one, one.Title)
 	fewer.Images = fewer.Images[:len(fewer.Images)-1]
 	w.level(gallery, fewer)
-	shows("a")
+	shows("c", "a")
 	none := changed(fewer, one.Title)
 	none.Images = nil
 	if !slices.Contains(w.catalog.Concerned(none), gallery) {
 		t.Error("the gallery does not learn that the article left it")
 	}
 	w.level(gallery, none)
-	shows()
+	shows("c")
+}
+
+// Readers know each picture by itself, and are to be rid of each.
+func TestWithdrawnArticlesPicturesLeaveTheGallery(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Settings{})
+	all := many(t, ward, 2)
+	one, other := withGallery(all[0], "a", "b"), withGallery(all[1], "c")
+	w.level(gallery, one, other)
+	before := parse(t, w.object(gallery, formatAtom).Body).Items
+	w.level(gallery, withdrawn(one))
+	tombs := w.tombstonesOf(gallery)
+	if len(tombs) != 2 {
+		t.Fatalf("tombstones %+v", tombs)
+	}
+	for i, format := range formats {
+		doc := w.object(gallery, i).Body
+		wellFormed(t, i, doc)
+		items := parse(t, doc).Items
+		if len(items) != 3 || items[0].GUID != before[0].GUID {
+			t.Fatalf("%s shows %d entries, the first of them %s", format.name, len(items), items[0].GUID)
+		}
+		for n, stub := range items[1:] {
+			was := before[1+n]
+			if stub.GUID != was.GUID || stub.Title != "Đã gỡ: "+one.Title || stub.Image != nil || !stub.UpdatedParsed.After(*was.UpdatedParsed) || tombs[n].Ref != was.GUID {
+				t.Errorf("%s: %s is %+v, its tombstone %+v", format.name, was.GUID, stub, tombs[n])
+			}
+		}
+		if bytes.Contains(doc, []byte(strings.Repeat("a", 64))) || bytes.Contains(doc, []byte(strings.Repeat("b", 64))) {
+			t.Errorf("%s has a picture that was withdrawn", format.name)
+		}
+	}
+	again := changed(one, one.Title)
+	again.Number += 2
+	w.level(gallery, again)
+	if got, tombs := w.shows(gallery), w.tombstonesOf(gallery); len(got) != 3 || len(tombs) > 0 {
+		t.Errorf("published again: shows %q, tombstones %+v", got, tombs)
+	}
 }

@@ -274,6 +274,7 @@ func withdrawn(a *article.Article) *article.Article {
 	w := *a
 	w.Number++
 	w.Status = events.StatusWithdrawn
+	w.Gallery = a.GalleryPictures()
 	w.Body, w.Summary, w.Images, w.Correction = "", "", nil, ""
 	w.Accepted = time.Now().UTC().Truncate(time.Microsecond)
 	w.Withdrawal = &events.BulletinWithdrawal{Reason: "Đăng nhầm <bản nháp>.", WithdrawnAt: w.Accepted.Add(-time.Second)}

@@ -122,7 +122,7 @@ func (c *Catalog) change(f Feed, e streams.Entry) change {
 	switch {
 	case c.Matches(f, e.Article):
 		ch.shown, ch.label = &r, f.label(e.Article)
-	case !e.Live() && f.Kind != OfGallery: // whose entries go with the pictures
+	case !e.Live() && (f.Kind != OfGallery || len(e.Gallery) > 0):
 		ch.gone = &grave{ref: r, At: e.Accepted.UTC()}
 		ch.inherited = c.inherited(f, e)
 	}

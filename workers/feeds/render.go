@@ -17,7 +17,7 @@ import (
 
 const (
 	// formVersion is this program's way to render. Raising it has feeds rendered anew.
-	formVersion = 2
+	formVersion = 3
 	generator   = "Loa"
 
 	// maxFull is the size that the entries with full contents may have together, in the
@@ -93,8 +93,8 @@ type item struct {
 	seq uint64 // of the version
 	*entry
 	full elements // as large as it is shown
-	// tombs stand beside full when that is a stub.
-	tombs elements
+	// tombs stand beside full when that is a stub: one, or in a gallery one of each picture.
+	tombs []elements
 }
 
 func (c *Catalog) item(l look, a *article.Article, seq uint64, wanted ...int) (*item, error) {
@@ -233,8 +233,10 @@ func (c *Catalog) renderInto(into *pages, f Feed, ix *index, items, gone []*item
 		d.around = []atomLink{{Href: c.address(f, archiveObject(to)), Rel: "prev-archive", Type: atomType}}
 	}
 	for _, it := range gone {
-		d.tombstones = append(d.tombstones, it.tombs[formatAtom])
-		d.withdrawn = append(d.withdrawn, it.tombs[formatJSON])
+		for _, tomb := range it.tombs {
+			d.tombstones = append(d.tombstones, tomb[formatAtom])
+			d.withdrawn = append(d.withdrawn, tomb[formatJSON])
+		}
 	}
 	for i := range formats {
 		if docs[i], err = d.write(&into[i], i, parts[i]); err != nil {

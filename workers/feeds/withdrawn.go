@@ -187,5 +187,5 @@ func (c *Catalog) buried(a *article.Article, seq uint64) (*item, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &item{seq: seq, entry: e, full: full, tombs: tombs}, nil
+	return &item{seq: seq, entry: e, full: full, tombs: []elements{tombs}}, nil
 }

@@ -193,7 +193,7 @@ func withdrawn(cur *article.Article, ev events.Event) *article.Article {
 func husk(cur *article.Article) *article.Article {
 	return &article.Article{GUID: cur.GUID, Site: cur.Site, ID: cur.ID, Version: cur.Version, Digests: cur.Digests,
 		URL: cur.URL, Title: cur.Title, Language: cur.Language, Categories: cur.Categories, Tags: cur.Tags, Urgency: cur.Urgency,
-		Published: cur.Published, Updated: cur.Updated, Accepted: cur.Accepted, ExpiresAt: cur.ExpiresAt, Ever: remember(cur.Ever, cur), Kept: cur.Pictures()}
+		Published: cur.Published, Updated: cur.Updated, Accepted: cur.Accepted, ExpiresAt: cur.ExpiresAt, Ever: remember(cur.Ever, cur), Kept: cur.Pictures(), Gallery: cur.GalleryPictures()}
 }
 
 // expire turns an article into one that has been withdrawn because its time is over.

@@ -154,3 +154,25 @@ func TestAnInterruptedReleaseIsCompleted(t *testing.T) {
 		t.Errorf("still used by %v, to be erased at %s", users, b.erasure(photo))
 	}
 }
+
+// By them the gallery's feed knows which of its entries are to go.
+func TestAWithdrawnArticleRemembersItsGallery(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	hung := func(url string) func(*events.Article) {
+		return func(a *events.Article) {
+			a.Images = append(a.Images, events.Image{URL: url, Role: events.RoleGallery, Alt: "Ảnh"})
+		}
+	}
+	b.take(snapshot("tin-1", 1, withPicture(photo), hung(plan)))
+	for version := int64(2); version <= 3; version++ { // a second withdrawal forgets nothing
+		b.take(erasing("tin-1", version))
+		if a := b.article("tin-1"); a.Live() || !slices.Equal(a.Gallery, []string{sum(plan)}) {
+			t.Errorf("version %s: the gallery was %v", a.Version, a.Gallery)
+		}
+	}
+	b.take(snapshot("tin-1", 4, hung(photo)))
+	if a := b.article("tin-1"); len(a.Gallery) > 0 || !slices.Equal(a.GalleryPictures(), []string{sum(photo)}) {
+		t.Errorf("published again: the gallery was %v, is %v", a.Gallery, a.GalleryPictures())
+	}
+}
