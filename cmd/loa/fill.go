@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/loa-syndication/loa/internal/reach"
-	"github.com/loa-syndication/loa/internal/reconcile"
 	"github.com/loa-syndication/loa/internal/streams"
 	"github.com/loa-syndication/loa/workers/feeds"
 )
@@ -58,15 +57,11 @@ func (a *app) fillFeedsOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	flags := make([]reconcile.Flag, len(outdated))
-	for i, id := range outdated {
-		flags[i] = reconcile.Flag{Class: streams.Normal, Kind: feeds.FlagKind, Target: id, Key: feeds.Anew}
-	}
-	if err := reconcile.Raise(ctx, a.backbone.js, flags); err != nil {
+	if err := feeds.Look(ctx, a.backbone.js, outdated); err != nil {
 		return err
 	}
-	if len(flags) > 0 {
-		a.log.Info().Int("feeds", len(flags)).Msg("feeds are being made as the configuration has them now")
+	if len(outdated) > 0 {
+		a.log.Info().Int("feeds", len(outdated)).Msg("feeds are being made as the configuration has them now")
 	}
 	lack, err := indexes.Lacking(ctx)
 	if err != nil {

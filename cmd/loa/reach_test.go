@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -126,6 +127,14 @@ func TestReachAndResync(t *testing.T) {
 	if _, err := feeds.Get(t.Context(), sample.City+"--all"); err != nil {
 		t.Errorf("the city's feed: %v", err)
 	}
+
+	// So does a document that the object store has lost.
+	doc := filepath.Join(c.data, "s3/buckets/loa/feeds/phuong-cau-go/feed.rss")
+	if err := os.Remove(doc); err != nil {
+		t.Fatal(err)
+	}
+	c.runLines(line{"resync --data {data} --feeds --site phuong-cau-go", 0, []string{"2 articles compared"}})
+	waitFor(t, "the feed to be stored again", func() bool { _, err := os.Stat(doc); return err == nil })
 
 	// Withdrawn while one portal is down: it is told who still shows it.
 	away.close()

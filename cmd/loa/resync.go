@@ -29,10 +29,12 @@ func (*resyncCmd) Help() string {
 	return `For every article in the log and every portal that is to show it, or may hold it, the
 receipt is compared; for every feed that may show it, the feed's index. Where they are
 behind and no flag is up, one is raised, and the workers do the rest: nothing is sent to
-a portal that holds the current version. It may run while everything runs, and any
-number of times.
+a portal that holds the current version. They also look whether what the object store
+has of each feed and its archives is what they left there. It may run while everything
+runs, and any number of times.
 
-Use it when flags or receipts were lost, when somebody repaired something by hand, and
+Use it when flags or receipts were lost, when the object store lost something or came back
+from a backup, when somebody repaired something by hand, and
 when a portal's filter became wider and it is to have older articles as well. (Feeds follow
 the configuration by themselves at the next start: other filters, pages, sites.)
 What is set aside as a dead letter stays there: see loa dead ls.`
@@ -43,6 +45,7 @@ const resyncTold = time.Second
 
 func (c *resyncCmd) Run(e *env) error {
 	return c.withSources(e, func(src reach.Sources) error {
+		var indexes *feeds.Indexes
 		o := reach.ResyncOptions{Portals: c.Portal, NoPortals: c.Feeds && c.Portal == nil, Sites: c.Site, DryRun: c.DryRun}
 		for _, name := range c.Portal {
 			if !src.Portals.Known(name) {
@@ -63,7 +66,8 @@ func (c *resyncCmd) Run(e *env) error {
 			if err != nil {
 				return err
 			}
-			o.Feeds = feeds.NewIndexes(src.JS, catalog)
+			indexes = feeds.NewIndexes(src.JS, catalog)
+			o.Feeds = indexes
 		}
 		last := time.Now()
 		o.Progress = func(articles int) {
@@ -76,6 +80,15 @@ func (c *resyncCmd) Run(e *env) error {
 		r, err := src.Resync(e.ctx, o)
 		if err != nil {
 			return errors.Join(err, fmt.Errorf("%d articles were compared before; what was raised stays, run it again", r.Articles))
+		}
+		if indexes != nil && !c.DryRun {
+			made, err := indexes.Made(e.ctx, c.Site)
+			if err == nil {
+				err = feeds.Look(e.ctx, src.JS, made)
+			}
+			if err != nil {
+				return err
+			}
 		}
 		if c.JSON {
 			return e.json(r)

@@ -15,6 +15,7 @@ import (
 	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/objects"
 	"github.com/loa-syndication/loa/internal/reconcile"
+	"github.com/loa-syndication/loa/internal/sample"
 	"github.com/loa-syndication/loa/internal/streams"
 )
 
@@ -389,6 +390,73 @@ func TestWithdrawalReachesWhatALostIndexHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.mustHave(ward, all)
+}
+
+// An object store that comes back from a backup has what was withdrawn since; the index does not tell.
+func TestFeedsAreComparedWithWhatIsStored(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Settings{Shape: Shape{Page: 5}})
+	all := many(t, ward, 18)
+	for i, a := range all {
+		a.Published = a.Published.AddDate(0, i/6-3, 0)
+		a.Body = fmt.Sprintf("<p>dấu của %s.</p>", a.ID)
+	}
+	w.level(ward, all...)
+	type stored struct {
+		body []byte
+		meta objects.Meta
+	}
+	backup := map[string]stored{}
+	for info, err := range w.objects.List(t.Context(), "feeds/"+ward+"/") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := w.objects.Get(t.Context(), info.Key, 64<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		backup[info.Key] = stored{o.Body, objects.Meta{ContentType: o.ContentType, CacheControl: o.CacheControl, User: o.User}}
+	}
+	all[0], all[17] = withdrawn(all[0]), withdrawn(all[17])
+	w.level(ward, all[0], all[17])
+	looked := func() {
+		t.Helper()
+		if err := w.Reconcile(t.Context(), ward, []reconcile.Flag{{Key: Anew}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := w.object(ward, formatAtom)
+	looked()
+	if after := w.object(ward, formatAtom); after.ETag != before.ETag || after.Modified != before.Modified {
+		t.Error("what is right was stored again")
+	}
+
+	for key, o := range backup {
+		if _, err := w.objects.Put(t.Context(), key, o.body, o.meta); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var lost string
+	for key := range backup {
+		if strings.HasSuffix(key, ".rss") || lost == "" && strings.Contains(key, archivePrefix) {
+			lost = key
+			if err := w.objects.Delete(t.Context(), key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	looked()
+	w.mustHave(ward, all)
+	if got := w.shows(ward); !slices.Contains(got, "Đã gỡ: "+all[17].Title) {
+		t.Errorf("shows %q", got)
+	}
+	made, err := NewIndexes(w.js, w.catalog).Made(t.Context(), []string{ward})
+	if err != nil || !slices.Equal(made, []string{ward}) {
+		t.Errorf("there are %q, error %v", made, err)
+	}
+	if made, err := NewIndexes(w.js, w.catalog).Made(t.Context(), []string{sample.ChoMoi}); err != nil || len(made) > 0 {
+		t.Errorf("there are %q of another site, error %v", made, err)
+	}
 }
 
 // Articles are rendered for an archive alone, or were for the feed: that must not be seen.

@@ -74,7 +74,7 @@ func (p *heldPart) name() string { return archiveName(p.month, p.number) }
 func (f *Feeds) archive(ctx context.Context, feed Feed, h *held) (*archiving, error) {
 	page := f.catalog.Page(feed)
 	seal := h.unsealed(page)
-	if len(seal) == 0 && len(h.old) == 0 {
+	if len(seal) == 0 && len(h.old) == 0 && !h.anew {
 		return nil, nil
 	}
 	a := &archiving{f: f, feed: feed, now: h.now, months: slices.Clone(h.Months), archived: h.Archived,
@@ -89,6 +89,11 @@ func (f *Feeds) archive(ctx context.Context, feed Feed, h *held) (*archiving, er
 			return nil, err
 		}
 		a.archived = &r.place
+	}
+	if h.anew {
+		if err := a.check(ctx, h.Months); err != nil {
+			return nil, err
+		}
 	}
 	if err := a.relink(ctx, h.Months); err != nil {
 		return nil, err
@@ -255,6 +260,29 @@ func (a *archiving) grow(m *heldMonth) {
 		a.months = slices.Insert(a.months, i, month{Name: m.name})
 	}
 	a.months[i].Parts = len(m.Parts)
+}
+
+// check has the archives rendered again of which another rendering is stored than was, or none.
+func (a *archiving) check(ctx context.Context, months []month) error {
+	for _, m := range months {
+		for number := range m.Parts {
+			p, err := a.part(ctx, m.Name, number+1)
+			if err != nil {
+				return err
+			}
+			is, err := a.f.stat(ctx, a.feed.archive(p.name()))
+			if err != nil {
+				return err
+			}
+			switch {
+			case is.etag == "" || is.stamp != stamp{p.Revision, p.Form}:
+				a.touch(p)
+			case !p.dirty:
+				delete(a.parts, p.name()) // there may be many
+			}
+		}
+	}
+	return nil
 }
 
 // relink has the archives rendered again that lie beside new ones.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/loa-syndication/loa/internal/reconcile"
 	"github.com/loa-syndication/loa/internal/streams"
 )
 
@@ -281,7 +282,7 @@ func (ix *Indexes) Filled(ctx context.Context) error {
 
 // Outdated gives the ids of the feeds that the configuration has otherwise than it had them when
 // they were last rendered: by other settings, of other sites, or, if they are custom ones, not
-// at all, or not yet. A flag whose key is [Anew] has one looked at.
+// at all, or not yet. [Look] has them looked at.
 func (ix *Indexes) Outdated(ctx context.Context) ([]string, error) {
 	bucket, err := ix.js.KeyValue(ctx, streams.FeedsBucket)
 	if err != nil {
@@ -315,6 +316,33 @@ func (ix *Indexes) Outdated(ctx context.Context) ([]string, error) {
 	}
 	slices.Sort(ids)
 	return ids, nil
+}
+
+// Made gives the ids of the feeds that there are; of those of some sites alone, if any are named.
+func (ix *Indexes) Made(ctx context.Context, sites []string) (ids []string, err error) {
+	bucket, err := ix.js.KeyValue(ctx, streams.FeedsBucket)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", streams.FeedsBucket, err)
+	}
+	err = eachIndex(ctx, bucket, func(v jetstream.KeyValueEntry) error {
+		if f, ok := ix.catalog.Parse(v.Key()); ok && (len(sites) == 0 || slices.Contains(sites, f.Site)) {
+			ids = append(ids, f.ID)
+		}
+		return nil
+	}, jetstream.MetaOnly())
+	if err != nil {
+		return nil, fmt.Errorf("list the feeds: %w", err)
+	}
+	return ids, nil
+}
+
+// Look has the workers look whether what is stored of the feeds is what their indexes say.
+func Look(ctx context.Context, js jetstream.JetStream, ids []string) error {
+	flags := make([]reconcile.Flag, len(ids))
+	for i, id := range ids {
+		flags[i] = reconcile.Flag{Class: streams.Normal, Kind: FlagKind, Target: id, Key: Anew}
+	}
+	return reconcile.Raise(ctx, js, flags)
 }
 
 // eachIndex calls each with the indexes that the bucket holds.

@@ -44,6 +44,7 @@ package feeds
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,7 +61,7 @@ const (
 	// FlagKind is the kind of the flags that this package reconciles.
 	FlagKind = "feed"
 	// Anew is the key of a flag that names no article: the configuration may have the feed
-	// otherwise than it is.
+	// otherwise than it is, or the object store other documents than the worker left there.
 	Anew = "anew"
 
 	// batch is how many flags are taken at once, which is all that wait, as a rule.
@@ -162,6 +163,10 @@ func (f *Feeds) Reconcile(ctx context.Context, target string, flags []reconcile.
 		return f.drop(ctx, target)
 	}
 	began := time.Now()
+	anew := slices.ContainsFunc(flags, func(flag reconcile.Flag) bool { return flag.Key == Anew })
+	if anew {
+		f.marks.put(feed.ID, marks{told: f.marks.get(feed.ID).told})
+	}
 	m, err := f.look(ctx, feed) // before the index, which is written first: see level
 	if err != nil {
 		return err
@@ -170,6 +175,7 @@ func (f *Feeds) Reconcile(ctx context.Context, target string, flags []reconcile.
 	if err != nil {
 		return err
 	}
+	h.anew = anew
 	stored, err := f.level(ctx, feed, h, m, f.wants(target, flags))
 	switch took := time.Since(began); {
 	case err != nil:

@@ -82,6 +82,7 @@ type held struct {
 	now      time.Time // when it was read: by it stubs and tombstones are over
 	next     time.Time // when the next of them is; zero: there is none
 	old      []late    // what may be in archives of what was applied
+	anew     bool      // what is stored may be other than this says
 }
 
 // change is what the log says of one article, seen by one feed.
