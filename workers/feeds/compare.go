@@ -76,7 +76,7 @@ func (ix *Indexes) Compare(ctx context.Context, entries []streams.Entry, each fu
 // agrees reports whether to apply c would change nothing.
 func (ix *index) agrees(c change, refs map[streams.Key]ref) bool {
 	have, known := refs[c.key]
-	if c.inherited && len(ix.Gone) < maxGone && !slices.ContainsFunc(ix.Gone, func(g grave) bool { return g.Key == c.key }) {
+	if c.owed && len(ix.Gone) < maxGone && !slices.ContainsFunc(ix.Gone, func(g grave) bool { return g.Key == c.key }) {
 		return false
 	}
 	if c.shown == nil || ix.Floor != nil && c.shown.compare(*ix.Floor) >= 0 {

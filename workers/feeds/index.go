@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/streams"
 )
 
@@ -91,12 +92,12 @@ type change struct {
 	seq   uint64
 	shown *ref   // nil: the feed is not to show it
 	gone  *grave // set when it was withdrawn
-	// inherited is set when those who followed the feed of a site that this one's has succeeded may
-	// still have to learn of the withdrawal, here.
-	inherited bool
-	accepted  time.Time
-	label     string
-	times     []time.Time // at which the article is and ever was published
+	// owed is set when readers may have to learn of the withdrawal although the index does not hold
+	// the article.
+	owed     bool
+	accepted time.Time
+	label    string
+	times    []time.Time // at which the article is and ever was published
 }
 
 type keys map[streams.Key]bool
@@ -125,18 +126,28 @@ func (c *Catalog) change(f Feed, e streams.Entry) change {
 		ch.shown, ch.label = &r, f.label(e.Article)
 	case !e.Live() && (f.Kind != OfGallery || len(e.Gallery) > 0):
 		ch.gone = &grave{ref: r, At: e.Accepted.UTC()}
-		ch.inherited = c.inherited(f, e)
+		ch.owed = c.owed(f, e)
 	}
 	return ch
 }
 
-// inherited reports whether a withdrawn article, of which others may have been told not long ago,
-// was in a feed that this one goes on with.
-func (c *Catalog) inherited(f Feed, e streams.Entry) bool {
-	return f.Kind != OfCustom && !c.tree.Under(e.Site, f.Site) &&
-		e.Accepted.Add(c.settings.WithdrawnFor).After(c.now()) &&
-		e.URL != "" && // else it was withdrawn without ever having been published
-		slices.Contains(c.Concerned(e.Article), f.ID)
+// owed reports whether a feed's readers may have an article that was withdrawn not long ago, although
+// its index did not hold it any more: they had it from the feed that this one goes on with, or it
+// had left the feed before.
+func (c *Catalog) owed(f Feed, e streams.Entry) bool {
+	if e.URL == "" || // it was withdrawn without ever having been published
+		!e.Accepted.Add(c.settings.WithdrawnFor).After(c.now()) || !slices.Contains(c.Concerned(e.Article), f.ID) {
+		return false
+	}
+	switch f.Kind {
+	case OfCategory, OfTag, OfUrgency, OfCustom:
+		last := *e.Article // as it was published last, for all that decides
+		last.Status = events.StatusLive
+		if !c.Matches(f, &last) {
+			return true
+		}
+	}
+	return f.Kind != OfCustom && !c.tree.Under(e.Site, f.Site)
 }
 
 // apply brings the index level with the changes, in whatever order they come: of two versions

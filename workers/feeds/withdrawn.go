@@ -41,8 +41,7 @@ type grave struct {
 }
 
 // bury takes note of what changed among the withdrawn articles. One that was not in the index
-// when that was read has been shown to nobody, and leaves nothing; unless it was shown by a feed that
-// this one goes on with.
+// when that was read has been shown to nobody, and leaves nothing, unless it is owed.
 func (h *held) bury(changes []change) {
 	graves := make(map[streams.Key]grave, len(h.Gone))
 	for _, g := range h.Gone {
@@ -54,7 +53,7 @@ func (h *held) bury(changes []change) {
 		case known && had.Seq >= c.seq:
 		case c.gone == nil: // it is published again, or not in the log any more
 			delete(graves, c.key)
-		case known || h.before[c.key] || c.inherited:
+		case known || h.before[c.key] || c.owed:
 			graves[c.key] = *c.gone
 		}
 	}

@@ -138,6 +138,40 @@ func TestWithdrawnArticleLeavesAStubAndATombstone(t *testing.T) {
 	})
 }
 
+// Readers of a feed keep what has left it.
+func TestWithdrawalIsToldWhereTheArticleHadBeenBefore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Settings{})
+	all := many(t, ward, 3)
+	category := func(a *article.Article, id string) {
+		a.Categories = []events.Category{{ID: id, Label: id}}
+		a.Ever.Categories = append(a.Ever.Categories, id)
+	}
+	for _, a := range all {
+		category(a, "nham")
+	}
+	feed := categoryFeed(ward, "nham")
+	moved := changed(all[0], "Chuyển mục")
+	category(moved, "dung")
+	w.level(feed, all[0], all[1])
+	w.level(feed, moved)
+	w.mustShow(feed, all[1])
+	gone := withdrawn(moved)
+	w.put(gone)
+	flags := w.behind(feed) // a comparison knows of it, too
+	if len(flags) != 1 {
+		t.Errorf("behind are %v", flags)
+	}
+	if err := w.Reconcile(t.Context(), feed, flags); err != nil {
+		t.Fatal(err)
+	}
+	w.level(feed, withdrawn(all[2])) // which it never showed
+	w.mustShow(feed, all[1], gone)
+	if got := w.tombstonesOf(feed); len(got) != 1 || got[0].Ref != gone.GUID {
+		t.Errorf("tombstones %+v", got)
+	}
+}
+
 func TestArticleWithdrawnBeforeItWasShownMakesNoFeed(t *testing.T) {
 	w := newWorld(t, Settings{})
 	w.level(ward, withdrawn(many(t, ward, 1)[0]))
