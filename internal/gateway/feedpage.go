@@ -219,7 +219,7 @@ func (g *Gateway) shownFeed(atom []byte, source string, lang int) (*feedPageData
 
 // words of the page.
 type words struct {
-	Skip, About, From, Subscribe, How, Formats, Latest, Archive, Updated, Published, Changed, By, Empty, Older, Newer, Newest, All, Other string
+	Skip, About, From, Subscribe, How, Formats, Latest, Archive, Updated, Published, Changed, By, Empty, Older, Newer, Newest, All, Error, Other string
 }
 
 var pageWords = [pageLanguages]words{
@@ -228,14 +228,14 @@ var pageWords = [pageLanguages]words{
 		From: "Nguồn:", Subscribe: "Theo dõi nguồn tin này", Formats: "Địa chỉ của nguồn tin",
 		How:    "Chép một địa chỉ sau vào trình đọc tin của bạn. Nội dung như nhau; nếu chưa biết chọn loại nào, hãy dùng RSS.",
 		Latest: "Bài mới nhất", Archive: "Bài lưu trữ", Updated: "Cập nhật lúc", Published: "Đăng", Changed: "sửa", By: "Tác giả:",
-		Empty: "Chưa có bài nào.", Older: "Bài cũ hơn", Newer: "Bài mới hơn", Newest: "Bài mới nhất", All: "Tất cả nguồn tin", Other: "English",
+		Empty: "Chưa có bài nào.", Older: "Bài cũ hơn", Newer: "Bài mới hơn", Newest: "Bài mới nhất", All: "Tất cả nguồn tin", Error: "Lỗi", Other: "English",
 	},
 	pageEnglish: {
 		Skip: "Skip to the main content", About: "This is a news feed: a feed reader follows it for you, and tells you when there is something new.",
 		From: "From", Subscribe: "Follow this feed", Formats: "Addresses of the feed",
 		How:    "Copy one of these addresses into your feed reader. They hold the same; if you do not know which one to take, take RSS.",
 		Latest: "Latest articles", Archive: "Archived articles", Updated: "Updated", Published: "Published", Changed: "changed", By: "By",
-		Empty: "There are no articles yet.", Older: "Older articles", Newer: "Newer articles", Newest: "Latest articles", All: "All feeds", Other: "Tiếng Việt",
+		Empty: "There are no articles yet.", Older: "Older articles", Newer: "Newer articles", Newest: "Latest articles", All: "All feeds", Error: "Error", Other: "Tiếng Việt",
 	},
 }
 

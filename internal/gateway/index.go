@@ -104,7 +104,7 @@ func (g *Gateway) makeIndex(ctx context.Context) (*version, error) {
 
 // indexOf puts the feeds to their sites, and the sites below one another.
 func (g *Gateway) indexOf(feeds []FeedInfo) page {
-	p := page{Title: "Nguồn tin", Index: true, Home: g.o.PublicURL,
+	p := page{Language: pageTags[pageVietnamese], Words: pageWords[pageVietnamese], Title: "Nguồn tin", Index: true, Home: g.o.PublicURL,
 		Lead: "Theo dõi tin của các cổng thông tin bằng trình đọc tin: chọn một nguồn và một định dạng."}
 	sites := make(map[string]*indexSite)
 	for _, s := range g.o.Sites.All() {

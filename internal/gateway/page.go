@@ -26,6 +26,9 @@ var (
 
 // page is what page.html shows: the index, or a few words.
 type page struct {
+	// Language is the page's, and Words are those that it has in each; the index is in Vietnamese.
+	Language    string
+	Words       words
 	Title, Lead string
 	Alternates  []link
 	Index       bool
@@ -45,6 +48,24 @@ func (p page) render() ([]byte, error) {
 	return b.Bytes(), err
 }
 
+// problemWords say to people what went wrong.
+var problemWords = [pageLanguages]map[int]string{
+	pageVietnamese: {
+		http.StatusNotFound:            "Không có nội dung nào ở địa chỉ này.",
+		http.StatusGone:                "Nội dung ở địa chỉ này đã được gỡ bỏ.",
+		http.StatusMethodNotAllowed:    "Địa chỉ này chỉ dùng để đọc.",
+		http.StatusServiceUnavailable:  "Nội dung này tạm thời chưa đọc được. Xin thử lại sau ít phút.",
+		http.StatusInternalServerError: "Hệ thống gặp lỗi khi trả lời. Xin thử lại sau.",
+	},
+	pageEnglish: {
+		http.StatusNotFound:            "There is nothing at this address.",
+		http.StatusGone:                "What was at this address has been removed.",
+		http.StatusMethodNotAllowed:    "This address is for reading only.",
+		http.StatusServiceUnavailable:  unavailable,
+		http.StatusInternalServerError: "Something went wrong here. Please try again later.",
+	},
+}
+
 // problem answers with an error: a page for people, problem details (RFC 9457) for programs.
 // It replaces what a handler has said about the answer that was to come.
 func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, status int, detail string) {
@@ -56,14 +77,11 @@ func (g *Gateway) problem(w http.ResponseWriter, r *http.Request, status int, de
 	h.Set("Vary", "Accept")
 	var body []byte
 	if strings.Contains(r.Header.Get("Accept"), "text/html") {
-		lead := map[int]string{
-			http.StatusNotFound:            "Không có nội dung nào ở địa chỉ này.",
-			http.StatusGone:                "Nội dung ở địa chỉ này đã được gỡ bỏ.",
-			http.StatusMethodNotAllowed:    "Địa chỉ này chỉ dùng để đọc.",
-			http.StatusServiceUnavailable:  "Nội dung này tạm thời chưa đọc được. Xin thử lại sau ít phút.",
-			http.StatusInternalServerError: "Hệ thống gặp lỗi khi trả lời. Xin thử lại sau.",
-		}[status]
-		body, _ = page{Title: "Lỗi " + strconv.Itoa(status), Lead: lead, Home: g.o.PublicURL}.render()
+		lang := pageLanguage(r)
+		said := pageWords[lang]
+		body, _ = page{Language: pageTags[lang], Words: said, Title: said.Error + " " + strconv.Itoa(status), Lead: problemWords[lang][status], Home: g.o.PublicURL}.render()
+		h.Set("Content-Language", pageTags[lang])
+		h.Set("Vary", "Accept, Accept-Language")
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("Content-Security-Policy", pagePolicy)
 	} else {

@@ -124,6 +124,18 @@ func TestErrorsSpeakToWhoAsks(t *testing.T) {
 	if person.StatusCode != http.StatusNotFound || !strings.Contains(person.body, "Không có nội dung nào ở địa chỉ này.") {
 		t.Errorf("%s: %s", person.Status, person.body)
 	}
+	person.want(t, "Content-Language", "vi")
+	for _, query := range []string{"", "?lang=en"} {
+		language := map[string]string{"": "en-GB,en;q=0.9", "?lang=en": "vi"}[query]
+		english := b.get("/feeds/khong-co/feed.rss"+query, "Accept", "text/html", "Accept-Language", language)
+		english.want(t, "Content-Language", "en")
+		english.want(t, "Vary", "Accept, Accept-Language")
+		for _, want := range []string{`<html lang="en">`, "<h1>Error 404</h1>", "There is nothing at this address."} {
+			if !strings.Contains(english.body, want) {
+				t.Errorf("no %s in %s", want, english.body)
+			}
+		}
+	}
 	program := b.get("/feeds/khong-co/feed.rss", "Accept", "application/rss+xml, */*;q=0.1")
 	program.want(t, "Content-Type", "application/problem+json")
 	program.want(t, "Cache-Control", "no-store")
