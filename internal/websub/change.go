@@ -115,6 +115,9 @@ func (r *Registry) Activate(ctx context.Context, q Request, address string, now 
 	if err != nil {
 		return s, err
 	}
+	if data, err := json.Marshal(s); err == nil { // counted at once: the next one is about to be
+		_ = r.acceptOwn(subscriptionPrefix, id, data, revision)
+	}
 	return s, reconcile.Raise(ctx, r.js, []reconcile.Flag{DeliverFlag(s.Callback, id, revision)})
 }
 

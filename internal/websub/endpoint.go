@@ -32,7 +32,9 @@ const (
 	maxAsked = 10_000
 	// requestsPerSecond and requestsAtOnce are what one address may ask: a reader that has just
 	// imported a list of feeds asks for some hundred at once. Each costs one request to a callback.
-	requestsPerSecond = 20
+	// It is half of what the callbacks of one host are asked: else one stranger could keep all of the
+	// room that a host has for requests.
+	requestsPerSecond = 10
 	requestsAtOnce    = 500
 	// maxAskers is for how many addresses that is counted; then it begins anew.
 	maxAskers = 10_000
@@ -43,7 +45,7 @@ const (
 // Caps bound the subscriptions, so that nobody can take all there is room for.
 type Caps struct {
 	Subscriptions int // all of them
-	PerHost       int // those with callbacks at one host name
+	PerHost       int // those with callbacks at one host name; and as many requests wait to be verified
 	PerAddress    int // those whose callbacks had one IP address
 }
 
@@ -151,10 +153,13 @@ func (e *Endpoint) answer(w http.ResponseWriter, r *http.Request) (mode string, 
 	if !e.askers.allow(origin.Address(r, e.o.Proxies), time.Now()) {
 		return mode, reply{http.StatusTooManyRequests, "Too many requests from one address."}
 	}
-	switch a.mode {
-	case ModePublish:
+	if a.mode == ModePublish {
 		return mode, e.publish(r.Context(), topics)
-	case ModeUnsubscribe:
+	}
+	if err := e.o.Registry.room(a.mode, a.callback, NewID(a.callback, topics[0]), e.o.Caps); err != nil {
+		return mode, err
+	}
+	if a.mode == ModeUnsubscribe {
 		return mode, e.o.Registry.Ask(r.Context(), Request{Mode: a.mode, Callback: a.callback, Topic: topics[0], At: time.Now().UTC()}, "")
 	}
 	return mode, e.subscribe(r.Context(), a, topics[0])
@@ -179,13 +184,10 @@ func parseForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	return form, nil
 }
 
-// subscribe takes a request for a subscription, if there is room for it.
+// subscribe takes a request for a subscription.
 func (e *Endpoint) subscribe(ctx context.Context, a asked, t Topic) error {
 	if a.method = e.method(a); a.method == "" {
 		return reply{http.StatusBadRequest, fmt.Sprintf("%s: %s is not given here any more, expected one of %s, %s, %s", paramSignature, SHA1, SHA256, SHA384, SHA512)}
-	}
-	if err := e.o.Registry.room(a.callback, NewID(a.callback, t), e.o.Caps); err != nil {
-		return err
 	}
 	info, err := e.o.Objects.Stat(ctx, t.Object())
 	if errors.Is(err, objects.ErrNotFound) {
@@ -213,19 +215,25 @@ func (e *Endpoint) method(a asked) Method {
 	return a.method
 }
 
-// room tells why one more callback does not fit in.
-func (r *Registry) room(callback string, id ID, c Caps) error {
+// room tells why one more request does not fit in. Who has a subscription, or has asked already, is
+// counted: however much others ask in the name of its host, it renews and ends what it has.
+func (r *Registry) room(mode, callback string, id ID, c Caps) error {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	k := r.all[id]
+	k, host := r.all[id], Host(callback)
 	switch {
+	case k != nil && k.subscription != nil:
+		return nil
+	case mode == ModeSubscribe && r.held >= c.Subscriptions:
+		return reply{http.StatusServiceUnavailable, "This hub has as many subscriptions as it takes."}
+	case mode == ModeSubscribe && r.hosts[host] >= c.PerHost:
+		return reply{http.StatusForbidden, fmt.Sprintf("%s: its host has %d subscriptions, which is as many as it gets here.", paramCallback, c.PerHost)}
+	case k != nil && k.request != nil: // which this one replaces
+		return nil
 	case r.asked >= maxAsked:
 		return reply{http.StatusServiceUnavailable, "Too many requests wait to be verified."}
-	case k != nil && k.callback() != "": // it is counted already
-	case r.held >= c.Subscriptions:
-		return reply{http.StatusServiceUnavailable, "This hub has as many subscriptions as it takes."}
-	case r.hosts[Host(callback)] >= c.PerHost:
-		return reply{http.StatusForbidden, fmt.Sprintf("%s: its host has %d subscriptions, which is as many as it gets here.", paramCallback, c.PerHost)}
+	case r.askedOf[host] >= c.PerHost:
+		return reply{http.StatusTooManyRequests, fmt.Sprintf("%s: %d requests about its host wait to be verified.", paramCallback, c.PerHost)}
 	}
 	return nil
 }
@@ -237,9 +245,9 @@ func (r *Registry) Refuses(q Request, address string, c Caps) string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	host, at := r.hosts[Host(q.Callback)], r.addresses[address]
-	if k := r.all[q.ID()]; k != nil && k.callback() != "" {
+	if k := r.all[q.ID()]; k != nil && k.subscription != nil {
 		host--
-		if k.subscription != nil && k.subscription.Address == address {
+		if k.subscription.Address == address {
 			at--
 		}
 	}

@@ -39,12 +39,12 @@ type Registry struct {
 	mu      sync.RWMutex
 	all     map[ID]*known
 	byTopic map[Topic]map[ID]bool // subscriptions, those whose lease has just ended included
-	// hosts and addresses count who has a subscription or has asked for one; asked counts requests
-	// that are not settled, and held the subscriptions.
-	hosts, addresses map[string]int
-	asked, held      int
-	seen             uint64        // the revision that the watch has come to
-	news             chan struct{} // closed when seen grows
+	// hosts and addresses count the subscriptions, held is all of them; askedOf and asked count the
+	// requests that are not settled, which anybody can make in the name of any host.
+	hosts, addresses, askedOf map[string]int
+	held, asked               int
+	seen                      uint64        // the revision that the watch has come to
+	news                      chan struct{} // closed when seen grows
 }
 
 // known is what is known of one callback and topic.
@@ -54,17 +54,6 @@ type known struct {
 	delivery     Delivery
 	// revisions of the latest values; a deletion has one too.
 	subscriptionAt, requestAt, deliveryAt uint64
-}
-
-// callback is empty when there is nothing to count.
-func (k *known) callback() string {
-	switch {
-	case k.subscription != nil:
-		return k.subscription.Callback
-	case k.request != nil && k.request.Mode == ModeSubscribe:
-		return k.request.Callback
-	}
-	return ""
 }
 
 // Open reads the bucket that [streams.Setup] made and follows it until [Registry.Close]. Secrets
@@ -77,7 +66,7 @@ func Open(ctx context.Context, js jetstream.JetStream, keys *secret.Keyring, who
 	}
 	r := &Registry{
 		js: js, kv: kv, keys: keys, whole: whole, log: log, notes: make(chan *note, noteRoom), closing: make(chan struct{}),
-		all: map[ID]*known{}, byTopic: map[Topic]map[ID]bool{}, hosts: map[string]int{}, addresses: map[string]int{}, news: make(chan struct{}),
+		all: map[ID]*known{}, byTopic: map[Topic]map[ID]bool{}, hosts: map[string]int{}, addresses: map[string]int{}, askedOf: map[string]int{}, news: make(chan struct{}),
 	}
 	before, err := r.latest(ctx) // all up to here comes before the watch says that it has given all
 	if err != nil {
@@ -222,14 +211,13 @@ func (k *known) set(prefix string, data []byte, revision uint64) (err error) {
 
 // count adds n to what k counts for.
 func (r *Registry) count(id ID, k *known, n int) {
-	if callback := k.callback(); callback != "" {
-		add(r.hosts, Host(callback), n)
-	}
-	if k.request != nil {
+	if q := k.request; q != nil {
 		r.asked += n
+		add(r.askedOf, Host(q.Callback), n)
 	}
 	if s := k.subscription; s != nil {
 		r.held += n
+		add(r.hosts, Host(s.Callback), n)
 		if s.Address != "" {
 			add(r.addresses, s.Address, n)
 		}

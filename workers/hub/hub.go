@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -99,6 +100,8 @@ type Worker struct {
 	client   *http.Client
 	contents *contents
 	metrics  *metrics
+
+	activating sync.Mutex
 }
 
 // New prepares a worker.

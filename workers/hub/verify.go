@@ -77,11 +77,23 @@ func (w *Worker) ask(ctx context.Context, q websub.Request) (outcome string, cau
 	if q.Mode == websub.ModeUnsubscribe {
 		return outcomeConfirmed, nil, w.o.Subscriptions.Remove(ctx, q.ID())
 	}
-	if why := w.o.Subscriptions.Refuses(q, address, w.o.Caps); why != "" {
+	why, err := w.activate(ctx, q, address)
+	if why != "" {
 		return outcomeDenied, errors.Join(errors.New(why), w.deny(ctx, q, why)), nil
 	}
-	_, err = w.o.Subscriptions.Activate(ctx, q, address, time.Now().UTC())
 	return outcomeConfirmed, nil, err
+}
+
+// activate makes a subscription of a request, or tells why there is no room for it. One at a time, so
+// that those which confirm together do not all take the last place.
+func (w *Worker) activate(ctx context.Context, q websub.Request, address string) (refused string, err error) {
+	w.activating.Lock()
+	defer w.activating.Unlock()
+	if why := w.o.Subscriptions.Refuses(q, address, w.o.Caps); why != "" {
+		return why, nil
+	}
+	_, err = w.o.Subscriptions.Activate(ctx, q, address, time.Now().UTC())
+	return "", err
 }
 
 // challenge asks the callback whether it wants what was asked in its name (§5.3). It gives the IP
