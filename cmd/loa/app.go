@@ -149,7 +149,7 @@ func siteTree(sites []config.Site) (*site.Tree, error) {
 
 func portalFilter(f config.Filter) portal.Filter {
 	return portal.Filter{Sites: f.Sites, Categories: f.Categories, Tags: f.Tags,
-		Urgency: f.Urgency, Languages: f.Languages, Not: portal.Exclusion(f.Not)}
+		Urgency: f.Urgency, Languages: f.Languages, Since: f.SinceTime(), Not: portal.Exclusion(f.Not)}
 }
 
 func configuredPortals(portals []config.Portal) []portal.Portal {

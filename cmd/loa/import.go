@@ -37,7 +37,11 @@ repeated run changes nothing. That its times alone moved is no change.
 
 What cannot be imported is set aside, with the reason: no address, a date that cannot be read
 or lies in the future, text in an encoding that cannot be told. Text in TCVN3, VNI and VPS is
-converted. The status is 3 when something was set aside, 0 when nothing was.`
+converted. The status is 3 when something was set aside, 0 when nothing was.
+
+Portals are sent what their filters select, whatever its age. Before years of articles are
+imported, give the filters of portals that are not to get them a day to begin with: since, in
+the configuration or the portals' file.`
 
 type importFeedCmd struct {
 	importFlags

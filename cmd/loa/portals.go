@@ -266,6 +266,9 @@ func (c *portalsShowCmd) Run(e *env) error {
 		if v.Filter.Urgency > 0 {
 			e.printf("  urgency   at most %d\n", v.Filter.Urgency)
 		}
+		if !v.Filter.Since.IsZero() {
+			e.printf("  since     %s\n", clock(v.Filter.Since))
+		}
 		e.printf("  format    %s", v.Format)
 		if v.Format == portal.FormatBulletin {
 			e.printf(", %s", v.Content)
@@ -294,6 +297,7 @@ type portalsAddCmd struct {
 	Tags       []string `placeholder:"TAG" help:"Only articles with one of these tags."`
 	Urgency    int      `help:"Only articles at least as urgent as this (1 to 8; 1 is the most urgent)."`
 	Languages  []string `placeholder:"TAG" help:"Only articles in one of these languages, such as vi."`
+	Since      string   `placeholder:"DATE" help:"Only articles published on this day (dd/mm/yyyy) or later, now and ever: not what is imported from older times."`
 
 	NotSites      []string `placeholder:"SITE" help:"Leave out the articles of these sites and of those under them."`
 	NotCategories []string `placeholder:"ID" help:"Leave out articles of these categories."`
@@ -324,6 +328,12 @@ func (c *portalsAddCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	var wanted time.Time
+	if c.Since != "" {
+		if wanted, err = time.ParseInLocation(dayForm, c.Since, local); err != nil {
+			return fmt.Errorf("--since: got %q, expected a date as dd/mm/yyyy", c.Since)
+		}
+	}
 	return c.withPortals(e, func(s *session, portals *portal.Registry) error {
 		p, exists := portals.Get(c.Name)
 		if !exists {
@@ -331,7 +341,7 @@ func (c *portalsAddCmd) Run(e *env) error {
 		}
 		before := p
 		p.URL, p.Title = c.URL, c.Title
-		p.Filter = portal.Filter{Sites: c.Sites, Categories: c.Categories, Tags: c.Tags, Urgency: c.Urgency, Languages: c.Languages,
+		p.Filter = portal.Filter{Sites: c.Sites, Categories: c.Categories, Tags: c.Tags, Urgency: c.Urgency, Languages: c.Languages, Since: wanted,
 			Not: portal.Exclusion{Sites: c.NotSites, Categories: c.NotCategories, Tags: c.NotTags, Languages: c.NotLanguages}}
 		p.Format, p.Content, p.Digest = c.Format, c.Content, nil
 		if c.DigestAt != "" {
@@ -397,6 +407,9 @@ func (c *portalsAddCmd) readTLS(p *portal.Portal) error {
 	return nil
 }
 
+// dayForm is how commands take days.
+const dayForm = "02/01/2006"
+
 // parseFrom reads --from.
 func parseFrom(from string) (since time.Time, backfill bool, err error) {
 	switch from {
@@ -405,7 +418,7 @@ func parseFrom(from string) (since time.Time, backfill bool, err error) {
 	case "all":
 		return time.Time{}, true, nil
 	}
-	if since, err = time.ParseInLocation("02/01/2006", from, local); err != nil {
+	if since, err = time.ParseInLocation(dayForm, from, local); err != nil {
 		return since, false, fmt.Errorf("--from: got %q, expected now, all or a date as dd/mm/yyyy", from)
 	}
 	return since, true, nil

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,6 +87,50 @@ func TestAPortalIsSentAgainWhatItHadAcknowledged(t *testing.T) {
 
 // What is applied holds at once for what runs. An article that a portal had goes on to it, though
 // its filter does not select it any more.
+func TestPortalsAreNotSentTheOldArticlesOfAnImport(t *testing.T) {
+	t.Parallel()
+	p := startPartner(t, t.TempDir(), &partner{name: "moi"})
+	c := newCity(t)
+	c.serve()
+	s := c.session()
+	apply := func(filter string) line {
+		return line{"portals apply --data {data} -f " + c.write("moi"+strconv.Itoa(len(filter))+".yaml", "portals:\n  - {name: moi, url: \""+p.url()+
+			"\", secret_file: "+p.secretFile+", allow: [127.0.0.0/8], filter: {"+filter+"}}\n"), 0, []string{"moi"}}
+	}
+	if err := os.Mkdir(filepath.Join(c.dir, "kho"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	dated := func(id, day, text string) {
+		c.write("kho/"+id+".md", "---\ntitle: Tin "+id+"\ndate: "+day+"\n---\n"+text+"\n")
+	}
+	imported := func(want string, held ...string) {
+		t.Helper()
+		c.runLines(line{"import folder --data {data} --site " + sample.CauGo + " --url https://caugo.anhoa.example/ " + filepath.Join(c.dir, "kho"), 0, []string{want}})
+		c.level(s)
+		var got []string
+		for _, h := range p.receiver.Held() {
+			got = append(got, h.Bulletin.Data.ID+" "+strconv.FormatInt(h.Bulletin.Data.Version, 10))
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, held) {
+			t.Errorf("the portal holds %q, want %q", got, held)
+		}
+	}
+	c.runLines(apply(""))
+	dated("xua", "2020-05-17", "Tin xưa.")
+	imported("1 imported", "xua 1")
+	c.runLines(apply("since: 2026-11-01"), line{"portals show --data {data} moi", 0, []string{"since     01/11/2026"}})
+	for _, year := range []string{"2018", "2019", "2021"} {
+		dated("cu-"+year, year+"-05-17", "Tin cũ.")
+	}
+	dated("moi", "2026-11-01", "Tin mới.")
+	dated("xua", "2020-05-17", "Tin xưa, sửa lại.")
+	imported("4 imported, 1 updated", "moi 1", "xua 2") // it goes on with what it has
+	c.runLines(line{"resync --data {data} --portal moi", 0, []string{"5 articles compared"}})
+	imported("5 unchanged", "moi 1", "xua 2")
+	c.runLines(line{"portals add --data {data} --url " + p.url() + " --since 2026-11-01 khac", 1, []string{"--since", "dd/mm/yyyy"}})
+}
+
 func TestFiltersAreChangedWhileLoaRuns(t *testing.T) {
 	t.Parallel()
 	p := startPartner(t, t.TempDir(), &partner{name: "moi"})

@@ -664,6 +664,13 @@ func (k *check) filter(path string, f Filter, sites []string) {
 	k.criteria(path, f.Sites, f.Categories, f.Tags, f.Languages, sites)
 	k.criteria(path+".not", f.Not.Sites, f.Not.Categories, f.Not.Tags, f.Not.Languages, sites)
 	within(k, path+".urgency", f.Urgency, 0, leastUrgent)
+	k.day(path+".since", f.Since)
+}
+
+func (k *check) day(path, date string) {
+	if _, err := time.Parse(day, date); date != "" && err != nil {
+		k.found(path, date, "a day such as 2025-07-01")
+	}
 }
 
 func (k *check) criteria(path string, roots, categories, tags, languages, sites []string) {

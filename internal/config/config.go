@@ -295,10 +295,15 @@ type Site struct {
 // day is the form of a date.
 const day = "2006-01-02"
 
-// Site is the site as part of a tree. A day begins as it does in Vietnam.
+// begins is when a day does, in Vietnam; zero where there is none.
+func begins(date string) time.Time {
+	at, _ := time.ParseInLocation(day, date, time.FixedZone("", 7*60*60)) // it was checked
+	return at
+}
+
+// Site is the site as part of a tree.
 func (s Site) Site() site.Site {
-	at, _ := time.ParseInLocation(day, s.Succeeded, time.FixedZone("", 7*60*60)) // zero where there is none
-	return site.Site{ID: s.ID, Name: s.Name, Parent: s.Parent, URL: s.URL, Successors: s.Successors, Succeeded: at}
+	return site.Site{ID: s.ID, Name: s.Name, Parent: s.Parent, URL: s.URL, Successors: s.Successors, Succeeded: begins(s.Succeeded)}
 }
 
 // Portal is a downstream site that bulletins are pushed to.
@@ -343,8 +348,12 @@ type Filter struct {
 	// Urgency is the highest number, that is the least urgent, that is wanted; 0: any.
 	Urgency   int       `yaml:"urgency"`
 	Languages []string  `yaml:"languages"`
+	Since     string    `yaml:"since"` // the first day of publication that is wanted
 	Not       Exclusion `yaml:"not"`
 }
+
+// SinceTime is when the day Since begins; zero where there is none.
+func (f Filter) SinceTime() time.Time { return begins(f.Since) }
 
 // Exclusion leaves articles out that meet any of its conditions.
 type Exclusion struct {

@@ -199,6 +199,7 @@ func TestFaultsNameTheirLine(t *testing.T) {
 		"filter site":           {portal + "    filter:\n      sites: [anhoa] # here" + site, "portals[0].filter.sites[0]", `no site is called "anhoa", did you mean an-hoa?`},
 		"filter urgency":        {portal + "    filter: {urgency: 9} # here" + site, "portals[0].filter.urgency", "found 9, expected 0 to 8"},
 		"filter not site":       {portal + "    filter:\n      not:\n        sites: [anhoa] # here" + site, "portals[0].filter.not.sites[0]", "did you mean an-hoa?"},
+		"filter since":          {portal + "    filter: {since: 2026-13-01} # here" + site, "portals[0].filter.since", "a day such as 2025-07-01"},
 		"filter language":       {portal + "    filter: {languages: [tiếng Việt]} # here" + site, "portals[0].filter.languages[0]", "a language's tag"},
 		"format":                {portal + "    format: rss # here" + site, "portals[0].format", `found "rss"`},
 		"content":               {portal + "    content: whole # here" + site, "portals[0].content", `found "whole"`},

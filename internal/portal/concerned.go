@@ -32,7 +32,8 @@ func holding(ctx context.Context, receipts jetstream.Stream, key streams.Key) (m
 func (r *Registry) Concerned(ctx context.Context, e streams.Entry) ([]string, error) {
 	var holders map[string]uint64
 	// Nobody can hold what is there for the first time.
-	if e.Version != (article.Version{Number: 1}) {
+	first := e.Version == (article.Version{Number: 1})
+	if !first {
 		var err error
 		if holders, err = holding(ctx, r.receipts, e.Key); err != nil {
 			return nil, err
@@ -44,7 +45,7 @@ func (r *Registry) Concerned(ctx context.Context, e streams.Entry) ([]string, er
 	defer r.mu.RUnlock()
 	for name, p := range r.portals {
 		_, holds := holders[streams.ReceiptSubject(name, e.Key)]
-		if holds || p.Filter.now(e.Article, ancestors) || p.Filter.ever(e.Article, ancestors) {
+		if holds || p.Filter.now(e.Article, ancestors) || !first && p.Filter.ever(e.Article, ancestors) {
 			names = append(names, name)
 		}
 	}

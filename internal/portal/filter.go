@@ -3,6 +3,7 @@ package portal
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/text/unicode/norm"
 
@@ -24,6 +25,8 @@ type Filter struct {
 	Urgency int `json:"urgency,omitempty"`
 	// Languages are tags (BCP 47), each with those under it: "vi" is met by "vi-VN" too.
 	Languages []string `json:"languages,omitempty"`
+	// Since: the article was published then or later; whenever, when zero.
+	Since time.Time `json:"since,omitzero"`
 	// Not excludes some of what the other criteria select.
 	Not Exclusion `json:"not,omitzero"`
 }
@@ -55,11 +58,12 @@ func (f Filter) now(a *article.Article, ancestors []string) bool {
 		(len(f.Tags) == 0 || meet(f.Tags, a.Tags)) &&
 		(len(f.Categories) == 0 || categorised(a, f.Categories)) &&
 		(len(f.Languages) == 0 || spoken(a.Language, f.Languages)) &&
+		!a.Published.Before(f.Since) &&
 		!meet(f.Not.Tags, a.Tags) && !categorised(a, f.Not.Categories) && !spoken(a.Language, f.Not.Languages)
 }
 
 // ever leaves aside what a former version may have been without: the tags, categories and
-// languages that are excluded.
+// languages that are excluded, and the time of publication.
 func (f Filter) ever(a *article.Article, ancestors []string) bool {
 	return f.site(a, ancestors) &&
 		(f.Urgency == 0 || a.Ever.Urgency != 0 && a.Ever.Urgency <= f.Urgency) &&
@@ -99,6 +103,7 @@ func (f Filter) Canonical() Filter {
 	f.Not.Sites = composed(f.Not.Sites)
 	f.Not.Categories = composed(f.Not.Categories)
 	f.Not.Tags = composed(f.Not.Tags)
+	f.Since = f.Since.UTC()
 	return f
 }
 

@@ -2,6 +2,7 @@ package portal_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/article"
@@ -24,8 +25,9 @@ func sites(t testing.TB) *site.Tree {
 
 func TestFilterSelects(t *testing.T) {
 	t.Parallel()
+	published := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	a := &article.Article{
-		Site: "ward", Urgency: 3, Tags: []string{"cấp nước"}, Categories: []events.Category{{ID: "thong-bao"}, {ID: "do-thi"}},
+		Site: "ward", Urgency: 3, Published: published, Tags: []string{"cấp nước"}, Categories: []events.Category{{ID: "thong-bao"}, {ID: "do-thi"}},
 		Ever: article.Selections{Categories: []string{"thong-bao", "van-hoa"}, Tags: []string{"cấp nước", "lễ hội"}, Urgency: 2},
 	}
 	for name, c := range map[string]struct {
@@ -44,6 +46,8 @@ func TestFilterSelects(t *testing.T) {
 		"as urgent":                    {portal.Filter{Urgency: 3}, true, true},
 		"more urgent than it is":       {portal.Filter{Urgency: 2}, false, true},
 		"more urgent than it ever was": {portal.Filter{Urgency: 1}, false, false},
+		"published at the time":        {portal.Filter{Since: published}, true, true},
+		"published before the time":    {portal.Filter{Since: published.Add(time.Second)}, false, true}, // it may have had another
 		"all criteria":                 {portal.Filter{Sites: []string{"city"}, Categories: []string{"thong-bao"}, Tags: []string{"cấp nước"}, Urgency: 4}, true, true},
 		"all criteria but one":         {portal.Filter{Sites: []string{"city"}, Categories: []string{"thong-bao"}, Tags: []string{"giao thông"}}, false, false},
 	} {

@@ -212,6 +212,11 @@ func TestConcernedAreThoseThatMatchMatchedOrHold(t *testing.T) {
 	if want := []string{"all", "ever", "holder", "now"}; err != nil || !slices.Equal(names, want) {
 		t.Errorf("got %q, %v; expected %q", names, err, want)
 	}
+	e.Version = article.Version{Number: 1} // which nobody can have had otherwise
+	names, err = r.Concerned(t.Context(), e)
+	if want := []string{"all", "now"}; err != nil || !slices.Equal(names, want) {
+		t.Errorf("the first version: got %q, %v; expected %q", names, err, want)
+	}
 }
 
 func TestStatesAreStoredTheNewestLast(t *testing.T) {
