@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -87,4 +89,30 @@ func TestChangesAreInTheAPIWithinTheTimeThatTheFeedTakes(t *testing.T) {
 		_, body := c.read("/v1/articles/"+sample.CauGo+"/tin/versions", key)
 		return strings.Contains(string(body), `"Bản mới nhất"`) && strings.Contains(string(body), `"Bản mới"`) && !strings.Contains(string(body), `"Bản 3"`)
 	})
+}
+
+func TestStrangersSeeNoMoreThanTheConfigurationSays(t *testing.T) {
+	t.Parallel()
+	for public, want := range map[string]struct {
+		status int
+		text   bool
+	}{"none": {http.StatusNotFound, false}, "summary": {http.StatusOK, false}, "full": {http.StatusOK, true}} {
+		t.Run(public, func(t *testing.T) {
+			t.Parallel()
+			c := newCity(t)
+			file, err := os.OpenFile(c.config, os.O_APPEND|os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = file.WriteString("\napi: {public: " + public + "}\n")
+			if err = errors.Join(err, file.Close()); err != nil {
+				t.Fatal(err)
+			}
+			c.serve()
+			c.publishOne("tin", "")
+			if status, body := c.read("/articles/"+sample.CauGo+"/tin", ""); status != want.status || strings.Contains(string(body), `"body"`) != want.text {
+				t.Errorf("%d %s", status, body)
+			}
+		})
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/api"
 	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/config"
 	"github.com/loa-syndication/loa/internal/gateway"
@@ -369,7 +370,11 @@ func (a *app) prepareGateway(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.gateway, err = gateway.New(gateway.Options{Objects: a.backbone.store, Articles: a.articles, Sites: a.sites, Feeds: a.feedList,
+	var articles gateway.Articles
+	if a.cfg.API.Public != api.PublicNone {
+		articles = a.articles
+	}
+	a.gateway, err = gateway.New(gateway.Options{Objects: a.backbone.store, Articles: articles, Brief: a.cfg.API.Public != api.PublicFull, Sites: a.sites, Feeds: a.feedList,
 		PublicURL: a.cfg.PublicURL, MediaURL: a.cfg.MediaURL, MediaRedirect: a.cfg.Media.Redirect, Erased: uses.Gone, Successors: a.successors(), Hubs: hubs(a.cfg), Ready: a.ready, Mounts: mounts,
 		Gatherer: a.registry, Registerer: a.registry, Grace: a.drain(), Log: a.log})
 	if err != nil {

@@ -25,7 +25,7 @@ const articleCaching = "public, max-age=60"
 
 func (g *Gateway) serveArticle(w http.ResponseWriter, r *http.Request) {
 	match := articlePath.FindStringSubmatch(r.URL.Path)
-	if match == nil {
+	if match == nil || g.o.Articles == nil {
 		g.notFound(w, r)
 		return
 	}
@@ -45,7 +45,11 @@ func (g *Gateway) serveArticle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a := entry.Article
-	body, err := json.Marshal(a.WithMedia(g.o.MediaURL).Public(g.o.Sites.Name(a.Site)))
+	public := a.WithMedia(g.o.MediaURL).Public(g.o.Sites.Name(a.Site))
+	if g.o.Brief {
+		public = public.Brief()
+	}
+	body, err := json.Marshal(public)
 	if err != nil {
 		g.fail(w, r, "article", fmt.Errorf("encode article %s: %w", key, err))
 		return

@@ -34,6 +34,13 @@ func sample(id string) *article.Article {
 // withLog is a gateway over a real log that holds the articles.
 func withLog(t *testing.T, articles ...*article.Article) *bench {
 	t.Helper()
+	log := logged(t, articles...)
+	return start(t, func(o *gateway.Options) { o.Articles = log; o.MediaURL = "https://cdn.example" })
+}
+
+// logged is a real log that holds the articles.
+func logged(t *testing.T, articles ...*article.Article) *streams.Log {
+	t.Helper()
 	log, err := streams.OpenLog(t.Context(), loatest.NATS(t))
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +50,7 @@ func withLog(t *testing.T, articles ...*article.Article) *bench {
 			t.Fatal(err)
 		}
 	}
-	return start(t, func(o *gateway.Options) { o.Articles = log; o.MediaURL = "https://cdn.example" })
+	return log
 }
 
 func TestArticleIsPublicJSON(t *testing.T) {
@@ -110,6 +117,19 @@ func TestWithdrawnArticlesSayWhy(t *testing.T) {
 		t.Error(a.Status)
 	}
 	a.want(t, "Location", "https://caugo.anhoa.example/tin/l%E1%BB%8Bch-m%E1%BB%9Bi")
+}
+
+func TestWhatIsNotForEverybodyIsNotShown(t *testing.T) {
+	t.Parallel()
+	log := logged(t, sample("1"))
+	brief := start(t, func(o *gateway.Options) { o.Articles, o.Brief = log, true })
+	if a := brief.get("/articles/phuong-cau-go/1"); a.StatusCode != http.StatusOK || !strings.Contains(a.body, "Lịch tiêm chủng") || strings.Contains(a.body, `"body"`) {
+		t.Errorf("in brief: %s %s", a.Status, a.body)
+	}
+	none := start(t, func(o *gateway.Options) { o.Articles = nil })
+	if a := none.get("/articles/phuong-cau-go/1"); a.StatusCode != http.StatusNotFound {
+		t.Errorf("not at all: %s %s", a.Status, a.body)
+	}
 }
 
 func TestUnknownAndOddArticleAddressesAreRefusedAlike(t *testing.T) {

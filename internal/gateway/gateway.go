@@ -112,10 +112,12 @@ type Mount struct {
 	Handler http.Handler
 }
 
-// Options are what a [Gateway] works with. Objects, Articles, Sites and PublicURL are required.
+// Options are what a [Gateway] works with. Objects, Sites and PublicURL are required.
 type Options struct {
-	Objects  Objects
+	Objects Objects
+	// Articles are shown to everybody; nil: none are. With Brief, they are shown without their text.
 	Articles Articles
+	Brief    bool
 	Sites    *site.Tree
 	// Feeds lists the feeds that there are. It is asked every few seconds at most.
 	Feeds func(context.Context) ([]FeedInfo, error)
