@@ -11,9 +11,9 @@
 // for its own sites alone.
 //
 // A batch is taken or refused as a whole as far as it depends on what is in it: one fault in one
-// event, and none is stored, but every fault is listed. If NATS goes away in the middle, the first
-// ones are stored and the answer says which; the same batch sent again is then right, as is
-// any request that was answered 429, 503 or not at all.
+// event, and none is stored, but every fault is listed. If NATS goes away or becomes full in the middle, or
+// an event has the id of another that was stored before, the first ones are stored and the answer says
+// which. The same request sent again is right after any answer of 429 or 503, and after none at all.
 //
 // Whoever calls is a stranger until the key or the signature says otherwise: what can be refused
 // is refused before the body is read, and all bodies together have a bound.
@@ -180,6 +180,9 @@ func (in *Inbox) take(r *http.Request) (stored []receipt, name string, p *proble
 		p = in.admit(s, list)
 	}
 	if p == nil {
+		p = contradictions(list)
+	}
+	if p == nil {
 		p = s.spend(len(list))
 	}
 	if p != nil {
@@ -269,6 +272,30 @@ func (in *Inbox) admit(s *sender, list []events.Event) *problem {
 	return nil
 }
 
+// contradictions finds events of a batch that have the id of another one before them.
+func contradictions(list []events.Event) *problem {
+	var p *problem
+	first := make(map[string]events.Event, len(list))
+	for i, e := range list {
+		id := messageID(e)
+		was, seen := first[id]
+		switch {
+		case !seen:
+			first[id] = e
+		case was.Digest != e.Digest || was.Type != e.Type:
+			if p == nil {
+				p = &problem{Status: http.StatusConflict, Detail: "Events of the batch about one article have the same source and id. Nothing of it was stored."}
+			}
+			p.add(idFault(fmt.Sprintf("/%d", i), e.ID))
+		}
+	}
+	return p
+}
+
+func idFault(path, id string) events.Fault {
+	return events.Fault{Path: path + "/id", Value: short(id), Expected: "an id of its own for each event; a repeat is the same byte for byte"}
+}
+
 // errFull ends the attempts to store an event when there is no room for it: waiting for room is the CMS's.
 var errFull = errors.New("no room in the log")
 
@@ -353,8 +380,7 @@ func (in *Inbox) failed(err error, path string) *problem {
 	var invalid *events.InvalidError
 	switch {
 	case errors.As(err, &other):
-		return &problem{Status: http.StatusConflict, Detail: "Another event about this article was stored under the same source and id.",
-			Errors: []events.Fault{{Path: path + "/id", Value: short(other.id), Expected: "an id of its own for each event; a repeat is the same byte for byte"}}}
+		return &problem{Status: http.StatusConflict, Detail: "Another event about this article was stored under the same source and id.", Errors: []events.Fault{idFault(path, other.id)}}
 	case errors.Is(err, errFull):
 		in.o.Log.Error().Err(err).Msg("no room for events that come over HTTP")
 		return later(http.StatusTooManyRequests, retryFull, "The log is full. Nothing is wrong with the event: send it again.")

@@ -268,6 +268,17 @@ func TestInbox(t *testing.T) {
 			t.Errorf("%d errors of %d", len(a.Errors), a.Total)
 		}
 	})
+	t.Run("stores nothing of a batch that contradicts itself", func(t *testing.T) {
+		one, other := article("tin-20", 1), article("tin-20", 2)
+		other.ID = one.ID
+		before := d.stored()
+		if a := d.post(d.key, batchType, encode(t, []events.Event{one, one, other})); a.Status != http.StatusConflict || a.fields() != "/2/id" || len(a.Stored) != 0 || d.stored() != before {
+			t.Errorf("%+v", a)
+		}
+		if a := d.post(d.key, batchType, encode(t, []events.Event{one, one})); a.Status != http.StatusAccepted || d.stored() != before+1 {
+			t.Errorf("a repeat: %+v", a)
+		}
+	})
 	t.Run("refuses strangers", func(t *testing.T) {
 		body := encode(t, article("tin-6", 1))
 		before := d.stored()
