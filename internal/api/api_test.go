@@ -172,6 +172,7 @@ func TestAPI(t *testing.T) {
 			"limit=0": "query.limit", "limit=x": "query.limit", "urgency=9": "query.urgency", "since=hôm-qua": "query.since", "status=gone": "query.status",
 			"fields=title,boddy": "query.fields", "tags=x": "query.tags", "until=2020-01-01T00:00:00Z&since=2021-01-01T00:00:00Z": "query.until",
 			"cursor=x": "query.cursor", "cursor=" + broken: "query.cursor", "cursor=" + page.Next + "&site=quan": "query.cursor",
+			"tag=a&tag=b": "query.tag", "site=%zz": "query", "site=phuong;limit=1": "query",
 		} {
 			b.get(b.whole, "/v1/articles?"+query).refused(t, 422, location)
 		}
