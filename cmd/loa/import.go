@@ -26,6 +26,7 @@ type importFlags struct {
 	DryRun  bool           `help:"Publish nothing, and tell what would be."`
 	Limit   int            `help:"End after as many items." placeholder:"N"`
 	Restore bool           `help:"Bring back articles that were withdrawn in Loa."`
+	Dated   bool           `help:"Set aside what names no time of publication, rather than have it lead the feeds with that of its import."`
 	Zone    string         `default:"Asia/Ho_Chi_Minh" help:"Time zone of times that name none."`
 	Allow   []netip.Prefix `help:"Private addresses that may be called, such as 10.20.0.0/16." placeholder:"PREFIX"`
 	JSON    bool           `help:"Print one object an item, and a summary as the last."`
@@ -205,7 +206,7 @@ func (c *importFlags) with(e *env, source string, do func(*importRun) error) err
 	}
 	r := &importRun{e: e, shown: time.Now(), json: c.JSON, converted: map[string]int{}, dryRun: c.DryRun, dataDir: s.cfg.DataDir, zone: zone, fetcher: importer.NewFetcher(append(c.Allow, s.cfg.Media.Allow...))}
 	defer r.fetcher.Close()
-	r.importer, err = importer.New(e.ctx, importer.Options{JS: s.js, Log: s.log, Source: source, DryRun: c.DryRun, Restore: c.Restore, Limit: c.Limit, Report: r.report})
+	r.importer, err = importer.New(e.ctx, importer.Options{JS: s.js, Log: s.log, Source: source, DryRun: c.DryRun, Restore: c.Restore, Dated: c.Dated, Limit: c.Limit, Report: r.report})
 	if err != nil {
 		return err
 	}
@@ -286,7 +287,7 @@ func (r *importRun) summary(finished bool) error {
 		r.e.printf("  %d were converted from %s\n", r.converted[encoding], encoding)
 	}
 	if r.undated > 0 {
-		r.e.printf("  %d name no time of publication, and have that of their import\n", r.undated)
+		r.e.printf("  %d name no time of publication, and have that of their import; --dated sets such aside\n", r.undated)
 	}
 	for _, a := range r.aside {
 		r.e.printf("  set aside: %s: %s\n", a.Item.Where, a.Reason)

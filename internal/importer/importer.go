@@ -96,6 +96,9 @@ type Options struct {
 	DryRun bool
 	// Restore brings articles back that were withdrawn in Loa.
 	Restore bool
+	// Dated sets items aside that name no time of publication; else they have that of their import, and
+	// lead the feeds.
+	Dated bool
 	// Limit ends a run after as many items; 0: none.
 	Limit int
 	// Report is told of every item's outcome.
@@ -239,6 +242,10 @@ func (im *Importer) publish(ctx context.Context, r *Result) error {
 		return nil
 	}
 	if a.Published.IsZero() {
+		if k.version == 0 && im.o.Dated {
+			r.Outcome, r.Reason = SetAside, "it names no time of publication"
+			return nil
+		}
 		if a.Published = k.published; k.version == 0 {
 			a.Published = now.Truncate(time.Second)
 			r.Undated = true

@@ -46,8 +46,15 @@ func TestRepeatedRunsChangeNothing(t *testing.T) {
 	if dry.counts != "2 imported" {
 		t.Errorf("dry run: %s", dry.counts)
 	}
+	dated := func(o *importer.Options) { o.Dated = true }
+	if out := b.run(source, items(undated), dated); out.counts != "1 set aside" || !strings.Contains(out.results["khong-ngay"].Reason, "no time") {
+		t.Errorf("dated ones alone: %s %+v", out.counts, out.results)
+	}
 	run("3 imported", a, c, undated)
 	run("3 unchanged", a, c, undated)
+	if out := b.run(source, items(undated), dated); out.counts != "1 unchanged" {
+		t.Errorf("of what is there, the time is known: %s", out.counts)
+	}
 
 	moved := a
 	later := now.Add(-time.Minute)
