@@ -10,6 +10,7 @@ import (
 
 // An index disagrees with exactly the articles that it lacks, or shows in a former state.
 func TestCompareFindsWhatAFeedLacks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	all := many(t, sample.CauGo, 20)
 	w.level(sample.CauGo, all[:15]...)
@@ -73,6 +74,7 @@ func lacking(t *testing.T, ix *Indexes) map[string]bool {
 
 // A log that is older than galleries are fills them, once.
 func TestGalleriesAreFilledFromAnOlderLog(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	all := many(t, ward, 2)
 	with := withGallery(all[0], "a")
@@ -113,6 +115,7 @@ func TestGalleriesAreFilledFromAnOlderLog(t *testing.T) {
 
 // What is older than all that a full index keeps is not missed in it.
 func TestCompareKnowsThatAnIndexIsFull(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{Shape: Shape{Page: 1}})
 	all := many(t, sample.CauGo, reserve+20)
 	w.level(sample.CauGo, all...)

@@ -22,6 +22,7 @@ import (
 const ward = sample.CauGo
 
 func TestFeedShowsArticlesNewestFirst(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	told, err := w.js.Conn().SubscribeSync(streams.ChangedFeeds)
 	if err != nil {
@@ -42,6 +43,7 @@ func TestFeedShowsArticlesNewestFirst(t *testing.T) {
 }
 
 func TestFeedOfManyShowsItsPageAlone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{Shape: Shape{Page: 10}})
 	all := many(t, ward, 250)
 	w.level(ward, all...)
@@ -53,6 +55,7 @@ func TestFeedOfManyShowsItsPageAlone(t *testing.T) {
 }
 
 func TestEachFeedShowsWhatItSelects(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	all := samples(t)
 	flags := map[string][]reconcile.Flag{}
@@ -103,6 +106,7 @@ func TestEachFeedShowsWhatItSelects(t *testing.T) {
 }
 
 func TestArticleLeavesItsFormerCategory(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	a := samples(t)[0]
 	from := categoryFeed(a.Site, a.Categories[0].ID)
@@ -119,6 +123,7 @@ func TestArticleLeavesItsFormerCategory(t *testing.T) {
 }
 
 func TestFeedThatDidNotChangeIsNotWrittenAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{Shape: Shape{Page: 2}})
 	all := many(t, ward, 5)
 	flags := w.put(all...)
@@ -170,6 +175,7 @@ func TestRenderingIsTheSameAfterARestartAndInAnotherProcess(t *testing.T) {
 }
 
 func TestFlagOfAnUnknownFeedIsDone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	for _, feed := range []string{"khong-co", ward + "--x", ward + "--in--", "--all"} {
 		if err := w.Reconcile(t.Context(), feed, w.put(many(t, ward, 1)...)); err != nil {
@@ -186,6 +192,7 @@ func TestFlagOfAnUnknownFeedIsDone(t *testing.T) {
 }
 
 func TestFlagOlderThanTheArticleShowsTheArticleAsItIs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	a := many(t, ward, 1)[0]
 	old := w.put(a)
@@ -199,6 +206,7 @@ func TestFlagOlderThanTheArticleShowsTheArticleAsItIs(t *testing.T) {
 }
 
 func TestEntryThatChangedAgainIsShownAsTheIndexSays(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	all := many(t, ward, 2)
 	w.level(ward, all...)
@@ -221,6 +229,7 @@ func TestEntryThatChangedAgainIsShownAsTheIndexSays(t *testing.T) {
 }
 
 func TestWithdrawalsBeyondTheReserveBringOlderArticlesBack(t *testing.T) {
+	t.Parallel()
 	for _, feed := range []string{ward, sample.BenSong + "--all"} {
 		w := newWorld(t, Settings{Shape: Shape{Page: 5}})
 		all := many(t, ward, 5+reserve+20)
@@ -245,6 +254,7 @@ func TestWithdrawalsBeyondTheReserveBringOlderArticlesBack(t *testing.T) {
 }
 
 func TestCrashBetweenIndexAndObjectsIsRepairedByTheFlag(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	all := many(t, ward, 3)
 	w.level(ward, all[:2]...)
@@ -293,6 +303,7 @@ func (w *world) claim(f *Feeds, feed string, flags []reconcile.Flag) (store func
 }
 
 func TestZombieCannotOverwriteANewerRendering(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	all := many(t, ward, 3)
 	w.level(ward, all[0])
@@ -318,6 +329,7 @@ func TestZombieCannotOverwriteANewerRendering(t *testing.T) {
 }
 
 func TestWorkerThatWasOvertakenCannotClaim(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	all := many(t, ward, 2)
 	target, _ := w.catalog.Parse(ward)
@@ -335,6 +347,7 @@ func TestWorkerThatWasOvertakenCannotClaim(t *testing.T) {
 }
 
 func TestFeedGoesOnAfterItsIndexWasLost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	all := many(t, ward, 3)
 	for _, a := range all {
@@ -357,6 +370,7 @@ func TestFeedGoesOnAfterItsIndexWasLost(t *testing.T) {
 }
 
 func TestOtherSettingsShowAtTheNextFlag(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	a := many(t, ward, 1)[0]
 	flags := w.put(a)
@@ -377,6 +391,7 @@ func TestOtherSettingsShowAtTheNextFlag(t *testing.T) {
 // TestEveryFailureOfTheObjectStoreIsSurvived lets each request to S3 fail in turn, once before
 // and once after it had its effect. Flags stay up meanwhile, so the same run is tried again.
 func TestEveryFailureOfTheObjectStoreIsSurvived(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	a := many(t, ward, 1)[0]
 	w.level(ward, a)
@@ -406,6 +421,7 @@ func TestEveryFailureOfTheObjectStoreIsSurvived(t *testing.T) {
 }
 
 func TestChangeIsToldUntilItIsHeard(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	all := many(t, ward, 2)
 	told := 0
@@ -440,6 +456,7 @@ func TestThousandFlagsCostAHandfulOfRenderings(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a thousand articles")
 	}
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	const n = 1000
 	all := many(t, ward, n)

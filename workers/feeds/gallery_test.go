@@ -91,6 +91,7 @@ func TestGalleryShowsPicturesNewestFirst(t *testing.T) {
 }
 
 func TestGalleryFollowsItsArticles(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	all := many(t, ward, 2)
 	one, two := withGallery(all[0], "a", "b"), withGallery(all[1], "c")

@@ -53,6 +53,7 @@ func (w *world) tombstonesOf(feed string) []tombstone {
 }
 
 func TestWithdrawnArticleLeavesAStubAndATombstone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	all := many(t, ward, 4)
 	all[2].Language = "en"
@@ -173,6 +174,7 @@ func TestWithdrawalIsToldWhereTheArticleHadBeenBefore(t *testing.T) {
 }
 
 func TestArticleWithdrawnBeforeItWasShownMakesNoFeed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Settings{})
 	w.level(ward, withdrawn(many(t, ward, 1)[0]))
 	if _, err := w.objects.Stat(t.Context(), "feeds/"+ward+"/feed.rss"); !errors.Is(err, objects.ErrNotFound) {
