@@ -281,6 +281,9 @@ func (w *world) behind(feed string) (flags []reconcile.Flag) {
 // What an earlier version had dropped, or was lost with a bucket, a comparison finds and puts back;
 // what such archives showed, and has been withdrawn since, is in none.
 func TestArchivesAreFilledFromAnOlderLog(t *testing.T) {
+	if testing.Short() {
+		t.Skip("renders hundreds of articles")
+	}
 	t.Parallel()
 	w := newWorld(t, Settings{Shape: Shape{Page: 5}})
 	all := many(t, ward, reserve+150)

@@ -115,6 +115,9 @@ func TestGalleriesAreFilledFromAnOlderLog(t *testing.T) {
 
 // What is older than all that a full index keeps is not missed in it.
 func TestCompareKnowsThatAnIndexIsFull(t *testing.T) {
+	if testing.Short() {
+		t.Skip("renders hundreds of articles")
+	}
 	t.Parallel()
 	w := newWorld(t, Settings{Shape: Shape{Page: 1}})
 	all := many(t, sample.CauGo, reserve+20)

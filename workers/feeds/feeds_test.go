@@ -55,6 +55,9 @@ func TestFeedOfManyShowsItsPageAlone(t *testing.T) {
 }
 
 func TestEachFeedShowsWhatItSelects(t *testing.T) {
+	if testing.Short() {
+		t.Skip("renders a hundred feeds")
+	}
 	t.Parallel()
 	w := newWorld(t, Settings{})
 	all := samples(t)
@@ -229,6 +232,9 @@ func TestEntryThatChangedAgainIsShownAsTheIndexSays(t *testing.T) {
 }
 
 func TestWithdrawalsBeyondTheReserveBringOlderArticlesBack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("renders hundreds of articles")
+	}
 	t.Parallel()
 	for _, feed := range []string{ward, sample.BenSong + "--all"} {
 		w := newWorld(t, Settings{Shape: Shape{Page: 5}})

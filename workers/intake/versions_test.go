@@ -103,6 +103,9 @@ func TestAnUpdateRemembersWhatItsPredecessorDidNot(t *testing.T) {
 }
 
 func TestAnArticleHasNotEverMoreTagsThanCanBeFollowed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes thousands of tags")
+	}
 	t.Parallel()
 	b := start(t)
 	const each, versions = 64, 32 // 2,048, and some categories
