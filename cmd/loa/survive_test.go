@@ -26,6 +26,7 @@ func sixPartners() []*partner {
 // repeated, while Loa is killed again and again, and a portal is away. In the end the log, its
 // copies, every feed and every portal are what the CMS said, and nothing ever went backwards.
 func TestEverythingSurvivesKills(t *testing.T) {
+	t.Parallel()
 	articles, pause := 500, 8*time.Millisecond
 	const kills, mostKills = 5, 10
 	if testing.Short() {
