@@ -224,16 +224,18 @@ func TestReachOfAThousandPortalsIsQuick(t *testing.T) {
 	w := newWorld(t)
 	const portals = 1000
 	e := w.article("tin", 1, events.StatusLive)
-	var wg sync.WaitGroup
+	var group errgroup.Group
+	group.SetLimit(50) // each is stored within five seconds, or not at all
 	for i := range portals {
-		wg.Go(func() {
+		group.Go(func() error {
 			w.portal(fmt.Sprintf("p%d", i), nil)
 			if i%2 == 0 {
 				w.holds(fmt.Sprintf("p%d", i), e, 1, nil)
 			}
+			return nil
 		})
 	}
-	wg.Wait()
+	_ = group.Wait() // what fails ends the test
 	began := time.Now()
 	r, _ := w.reach(e)
 	took := time.Since(began)
