@@ -104,7 +104,7 @@ func (e *Engine) drop(g *group, to groupState) {
 // forget lets go of a lane of a group that is not this worker's any more, once nothing is going on
 // in it.
 func (e *Engine) forget(target string, l *lane) {
-	if l.group.state != held && l.running == 0 && !l.refilling && l.notRemoved() == 0 && len(l.aside) == 0 {
+	if l.group.state != held && l.running == 0 && !l.refilling && len(l.lowered) == 0 && len(l.aside) == 0 {
 		delete(e.lanes, target)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -18,54 +17,42 @@ type Waiting struct {
 	Oldest time.Time // when the flag that waits longest was raised
 }
 
-// waitingTimeout bounds the counting of the flags of one partition.
+// waitingTimeout bounds the counting of flags.
 const waitingTimeout = 20 * time.Second
 
 // CountWaiting counts the flags of each target of a kind that has any. It asks the stream, so
 // it sees those of all workers; its cost grows with the number of flags.
 func CountWaiting(ctx context.Context, js jetstream.JetStream, kind string) (map[string]Waiting, error) {
+	ctx, cancel := context.WithTimeout(ctx, waitingTimeout)
+	defer cancel()
 	stream, err := js.Stream(ctx, streams.Flags)
 	if err != nil {
 		return nil, fmt.Errorf("count the flags of kind %s: %w", kind, err)
 	}
-	all := map[string]Waiting{}
-	// One question for all partitions would hold up those who raise flags for as long as the server
-	// takes to list millions.
-	for partition := range streams.Partitions {
-		if err := countWaiting(ctx, js, stream, partition, kind, all); err != nil {
-			return nil, fmt.Errorf("count the flags of kind %s: %w", kind, err)
-		}
-	}
-	return all, nil
-}
-
-func countWaiting(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream, partition int, kind string, all map[string]Waiting) error {
-	ctx, cancel := context.WithTimeout(ctx, waitingTimeout)
-	defer cancel()
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(streams.StoredFlags(strconv.Itoa(partition), "*", kind, "*")))
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(streams.StoredFlags("*", "*", kind, "*")))
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("count the flags of kind %s: %w", kind, err)
 	}
-	here := map[string]Waiting{}
+	all := map[string]Waiting{}
 	for subject := range info.State.Subjects {
 		p, err := streams.ParseFlag(subject)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		w := here[p.Target]
+		w := all[p.Target]
 		w.Flags++
-		here[p.Target] = w
+		all[p.Target] = w
 	}
-	for target, w := range here {
+	for target, w := range all {
 		for f, err := range flagsOf(ctx, js, "*", kind, target, 0, 1) {
 			if err != nil {
-				return err
+				return nil, err
 			}
 			w.Oldest = f.Raised
+			all[target] = w
 		}
-		all[target] = w
 	}
-	return nil
+	return all, nil
 }
 
 // storedFlag is a flag with its sequence in the stream.
@@ -122,7 +109,7 @@ const (
 )
 
 // refill fetches flags of the lane's target that wait in the stream: it raises them again, and
-// the consumer delivers them at once, however long they had to wait for an answer. Express ones
+// the consumer delivers them at once, whatever delay they were handed back with. Express ones
 // come first, then the oldest. A target that is to be probed gets one.
 func (e *Engine) refill(l *lane, now time.Time) {
 	if l.group.state != held || !l.away || l.refilling || l.limits.Paused || l.breaker.open(now) || l.running > 0 && !l.breaker.closed() {
@@ -150,13 +137,11 @@ func (e *Engine) refill(l *lane, now time.Time) {
 	}
 	e.looks++
 	l.refilling = true
-	l.away = false // what is left in the stream from here on sets it again, and the look may miss it
+	l.away = false // what is handed back from here on sets it again, and the look may miss it
 	l.expected = 0 // counts down from here, so that what comes before the look ends is not missed
-	r := refill{lane: l, known: make(map[uint64]bool, l.notRemoved()+len(l.items)), cursor: map[string]uint64{}, whole: true, classes: l.classes()}
-	for _, of := range l.lowered {
-		for seq := range of {
-			r.known[seq] = true
-		}
+	r := refill{lane: l, known: make(map[uint64]bool, len(l.lowered)+len(l.items)), cursor: map[string]uint64{}, whole: true, classes: l.classes()}
+	for seq := range l.lowered {
+		r.known[seq] = true
 	}
 	for seq := range l.aside {
 		r.known[seq] = true
@@ -277,7 +262,7 @@ const (
 	patrolQuiet = time.Second
 )
 
-// patrol finds flags that nobody works on: those that an earlier process left when it
+// patrol finds flags that nobody works on: those that an earlier process handed back before it
 // ended, and any that a consumer has lost sight of.
 func (e *Engine) patrol(ctx context.Context) {
 	var took time.Duration
@@ -319,7 +304,7 @@ func (e *Engine) compare(waiting map[string]Waiting) {
 		if now.Sub(w.Oldest).Abs() < e.opts.Pauses.Patrol || now.Sub(l.lastSuccess) < patrolQuiet {
 			continue // a later look will tell
 		}
-		if w.Flags > len(l.items)+l.notRemoved()+len(l.aside) && !l.away {
+		if w.Flags > len(l.items)+len(l.lowered)+len(l.aside) && !l.away {
 			l.away = true
 			e.pump(l)
 		}
