@@ -126,6 +126,19 @@ func flagsLeft(t *testing.T, js jetstream.JetStream) uint64 {
 
 func allLowered(t *testing.T, js jetstream.JetStream) {
 	t.Helper()
+	defer func() {
+		if !t.Failed() {
+			return
+		}
+		const shown = 10
+		left, err := streams.ReadPage(context.Background(), js, streams.Flags, streams.Page{Count: shown})
+		for _, m := range left {
+			t.Logf("still up: %s %s", m.Subject, m.Data)
+		}
+		if err != nil {
+			t.Log(err)
+		}
+	}()
 	loatest.Eventually(t, "all flags lowered", func() bool { return flagsLeft(t, js) == 0 })
 }
 
@@ -250,7 +263,8 @@ func TestADeadTargetIsOnlyProbedAndCatchesUpWhenItIsBack(t *testing.T) {
 	dead = false
 	mu.Unlock()
 	allLowered(t, js)
-	if n := r.calls("dead"); n > 500+refused+30 {
+	// On a busy machine a flag may be fetched while it is on its way by itself.
+	if n := r.calls("dead"); n > 500*6/5+refused {
 		t.Errorf("500 flags cost %d calls after the outage", n-refused)
 	}
 	mu.Lock()

@@ -51,8 +51,8 @@ type lane struct {
 	expectedBy time.Time
 }
 
-// failure says when this target refused a key last, and until when it is left alone. How often it
-// did is written into the flag.
+// failure says when this target refused a key last, and until when JetStream keeps its flag back; zero
+// if the lane has to fetch it. How often it was refused is written into the flag.
 type failure struct {
 	until time.Time
 	at    time.Time

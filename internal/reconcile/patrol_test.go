@@ -71,3 +71,24 @@ func TestAProbeIsDueThoughAClockWasSetBack(t *testing.T) {
 		}
 	}
 }
+
+// TestAFlagThatJetStreamKeepsBackIsNotFetched: it comes by itself when its pause ends, and must not
+// meet a copy of itself then.
+func TestAFlagThatJetStreamKeepsBackIsNotFetched(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for name, c := range map[string]struct {
+		until time.Time
+		left  bool
+	}{
+		"pause under way":      {now.Add(time.Minute), true},
+		"pause ended just now": {now.Add(-time.Second), true},
+		"lost by its consumer": {now.Add(-time.Minute), false},
+	} {
+		l := newLane("p")
+		l.failing = map[string]failure{"s.1": {until: c.until, at: now.Add(-time.Minute)}}
+		if got := l.putOff(now)["s.1"]; got != c.left {
+			t.Errorf("%s: left to JetStream: %v, expected %v", name, got, c.left)
+		}
+	}
+}

@@ -120,7 +120,7 @@ func (e *Engine) goDown(r run, after time.Duration) {
 	l.allowed = 1
 	for _, it := range r.items {
 		if f, ok := l.failing[it.flag.Key]; ok || len(l.failing) < maxFailing {
-			f.at = now
+			f.at, f.until = now, time.Time{}
 			l.remember(it.flag.Key, f)
 		}
 		e.handBackAll(l, it.held)
@@ -258,6 +258,10 @@ func (e *Engine) ownPause(it *item) time.Duration {
 // handBack leaves a flag to JetStream until the lane fetches it.
 func (e *Engine) handBack(l *lane, h handle) {
 	l.away = true
+	if f, ok := l.failing[h.flag.Key]; ok {
+		f.until = time.Time{} // its pause is over
+		l.failing[h.flag.Key] = f
+	}
 	e.metrics.handedBack.Inc()
 	e.nak(h, jitter(handBack))
 }

@@ -152,12 +152,7 @@ func (e *Engine) refill(l *lane, now time.Time) {
 			r.known[h.seq] = true
 		}
 	}
-	skip := map[string]bool{}
-	for key, f := range l.failing {
-		if now.Before(f.until) {
-			skip[key] = true
-		}
-	}
+	skip := l.putOff(now)
 	for class, after := range l.cursor {
 		r.cursor[class] = after
 	}
@@ -170,6 +165,19 @@ func (e *Engine) refill(l *lane, now time.Time) {
 		case <-e.stopped:
 		}
 	})
+}
+
+// putOff gives the keys that the target refused and whose flags JetStream will give out by itself: to
+// raise one of them again as its pause ends would make two of it, of which one becomes a dead letter
+// and the other goes on.
+func (l *lane) putOff(now time.Time) map[string]bool {
+	keys := map[string]bool{}
+	for key, f := range l.failing {
+		if now.Before(f.until.Add(refillPause)) {
+			keys[key] = true
+		}
+	}
+	return keys
 }
 
 // look finds up to n flags, past those held and the keys to skip, and raises them again.
