@@ -95,9 +95,8 @@ const (
 	defaultWorkers = 64
 	defaultGrace   = 10 * time.Second
 
-	// handBack is after how long JetStream gives a flag out again that a lane had no use for.
-	// The lane fetches it much earlier; this is for the case that the process dies.
-	handBack = 15 * time.Minute
+	// notAFlag is after how long JetStream gives a message out again that cannot be read.
+	notAFlag = 15 * time.Minute
 	// pullMessages is how many messages each reader asks for at once.
 	pullMessages = 200
 	// pullExpiry keeps an idle reader's pulls coming often enough to stay the pinned one.
@@ -128,10 +127,11 @@ type Engine struct {
 	refilled   chan refill
 	waiting    chan map[string]Waiting
 	setasides  chan setaside // what became of flags of which dead letters were to be made
-	swept      chan []removal
-	closed     chan *group   // its readers have ended
-	patrolNow  chan struct{} // look for abandoned flags soon
-	stopped    chan struct{} // closed when Run returns
+	swept      chan swept
+	closed     chan *group           // its readers have ended
+	patrolNow  chan struct{}         // look for abandoned flags soon
+	holds      atomic.Pointer[[]int] // the groups that are this worker's, for the patrol
+	stopped    chan struct{}         // closed when Run returns
 	others     sync.WaitGroup
 	roster     *roster
 	ticked     atomic.Pointer[time.Time] // the dispatcher's last sign of life
@@ -140,6 +140,8 @@ type Engine struct {
 	// Owned by the dispatcher, in Run.
 	groups          []*group
 	sweeping        bool
+	nextSweep       time.Time
+	flags           uint64 // in the stream, when it was swept last
 	lanes           map[string]*lane
 	express, normal []*lane // that can run
 	running         int
@@ -205,7 +207,7 @@ func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error
 		refilled:   make(chan refill, 64),
 		waiting:    make(chan map[string]Waiting),
 		setasides:  make(chan setaside, 64),
-		swept:      make(chan []removal, 1),
+		swept:      make(chan swept, 1),
 		closed:     make(chan *group, n),
 		patrolNow:  make(chan struct{}, 1),
 		stopped:    make(chan struct{}),
@@ -218,6 +220,7 @@ func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error
 	e.runners = runners{perform: e.perform, jobs: make(chan job, o.Workers)}
 	e.tick(time.Now())
 	e.lease.Store(&time.Time{})
+	e.holds.Store(&[]int{})
 	e.roster = newRoster(js, o.Kind, uuid.NewString(), o.Instance, n, e.log, func() time.Time { return *e.ticked.Load() })
 	return e, nil
 }
@@ -284,8 +287,8 @@ func (e *Engine) dispatch(ctx, reading, runCtx context.Context) {
 			e.readersClosed(reading, g)
 		case s := <-e.setasides:
 			e.finishSetAside(s)
-		case removed := <-e.swept:
-			e.finishSweep(removed)
+		case s := <-e.swept:
+			e.finishSweep(s)
 		case now := <-beat.C:
 			e.renew(now)
 		case now := <-ticks.C:
@@ -386,7 +389,7 @@ func (e *Engine) accept(h handle) {
 	}
 	probing := l.breaker.halfOpen(now) && len(l.items) == 0
 	if l.limits.Paused || !l.breaker.closed() && !probing || !l.room(h.flag.Class) {
-		e.handBack(l, h)
+		e.leave(l, h)
 		e.pump(l)
 		return
 	}
@@ -397,7 +400,7 @@ func (e *Engine) accept(h handle) {
 }
 
 // pump does whatever the lane's state asks for: it puts it among those that can run, sets a
-// timer, or fetches the flags that were handed back.
+// timer, or fetches the flags that were left in the stream.
 func (e *Engine) pump(l *lane) {
 	now := time.Now()
 	if l.limits.Held {

@@ -51,6 +51,7 @@ func (e *Engine) reading() bool {
 func (e *Engine) take(ctx context.Context, s share) {
 	e.lease.Store(&s.until)
 	gained := false
+	var holds []int
 	for _, g := range e.groups {
 		if s.anew {
 			e.drop(g, away)
@@ -70,7 +71,11 @@ func (e *Engine) take(ctx context.Context, s share) {
 		default:
 			e.drop(g, away)
 		}
+		if g.state == held {
+			holds = append(holds, g.index)
+		}
 	}
+	e.holds.Store(&holds)
 	if gained {
 		select {
 		case e.patrolNow <- struct{}{}:
@@ -104,7 +109,7 @@ func (e *Engine) drop(g *group, to groupState) {
 // forget lets go of a lane of a group that is not this worker's any more, once nothing is going on
 // in it.
 func (e *Engine) forget(target string, l *lane) {
-	if l.group.state != held && l.running == 0 && !l.refilling && len(l.lowered) == 0 && len(l.aside) == 0 {
+	if l.group.state != held && l.running == 0 && !l.refilling && l.notRemoved() == 0 && len(l.aside) == 0 {
 		delete(e.lanes, target)
 	}
 }

@@ -28,10 +28,10 @@ type lane struct {
 	ready   bool      // in the dispatcher's list of lanes that can run
 	// failing are keys that this target refused, until they are tried again.
 	failing map[string]failure
-	// lowered are the messages, by sequence in the stream, that were acknowledged but not yet
-	// removed: they are in the stream, but do not wait. To raise their flags again would
-	// supersede them, and a lane of many flags would never be empty.
-	lowered map[uint64]removal
+	// lowered are the messages, by class and sequence in the stream, that were acknowledged but not
+	// yet removed, with the time of that: they are in the stream, but do not wait. To raise their
+	// flags again would supersede them, and a lane of many flags would never be empty.
+	lowered map[string]map[uint64]time.Time
 	// aside are those of which dead letters are being made, which may take a while: their flags
 	// must not be raised again either, or each would make another dead letter.
 	aside map[uint64]bool
@@ -177,14 +177,27 @@ func (l *lane) runnable(now time.Time) (bool, time.Time) {
 
 // idle reports whether the lane holds nothing, and knows nothing that has to be remembered.
 func (l *lane) idle() bool {
-	return len(l.items)+len(l.lowered)+len(l.aside)+len(l.failing)+l.running == 0 && l.breaker.closed() &&
+	return len(l.items)+l.notRemoved()+len(l.aside)+len(l.failing)+l.running == 0 && l.breaker.closed() &&
 		!l.timer && !l.ready && !l.away && !l.refilling && !l.looker
 }
 
 // lower notes that a message was acknowledged.
 func (l *lane) lower(h handle, now time.Time) {
 	if l.lowered == nil {
-		l.lowered = map[uint64]removal{}
+		l.lowered = map[string]map[uint64]time.Time{}
 	}
-	l.lowered[h.seq] = removal{class: h.flag.Class, at: now}
+	of := l.lowered[h.flag.Class]
+	if of == nil {
+		of = map[uint64]time.Time{}
+		l.lowered[h.flag.Class] = of
+	}
+	of[h.seq] = now
+}
+
+// notRemoved counts the messages that were acknowledged but are still in the stream.
+func (l *lane) notRemoved() (n int) {
+	for _, of := range l.lowered {
+		n += len(of)
+	}
+	return n
 }

@@ -30,9 +30,9 @@ func newMetrics(js jetstream.JetStream, kind string, reg prometheus.Registerer) 
 		dead: prometheus.NewCounter(prometheus.CounterOpts{Name: "loa_flags_dead_total", ConstLabels: labels,
 			Help: "Flags set aside as dead letters."}),
 		handedBack: prometheus.NewCounter(prometheus.CounterOpts{Name: "loa_flags_handed_back_total", ConstLabels: labels,
-			Help: "Flags handed back because their target was down, paused or busy."}),
+			Help: "Flags left in the stream because their target was down, paused or busy."}),
 		refetched: prometheus.NewCounter(prometheus.CounterOpts{Name: "loa_flags_refetched_total", ConstLabels: labels,
-			Help: "Flags fetched again after they were handed back."}),
+			Help: "Flags fetched again after they were left in the stream."}),
 		lost: prometheus.NewCounter(prometheus.CounterOpts{Name: "loa_flags_lease_lost_total", ConstLabels: labels,
 			Help: "Flags dropped because this process was stopped for too long to hold them."}),
 	}
@@ -68,6 +68,7 @@ type backlog struct {
 	oldest    *prometheus.Desc
 	mu        sync.Mutex // serialises scrapes, so that one count serves all
 	counted   time.Time
+	took      time.Duration // to count
 	byTarget  map[string]Waiting
 	lastError error
 }
@@ -87,11 +88,11 @@ func (b *backlog) Describe(ch chan<- *prometheus.Desc) { ch <- b.flags; ch <- b.
 func (b *backlog) Collect(ch chan<- prometheus.Metric) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if time.Since(b.counted) > backlogFor {
-		ctx, cancel := context.WithTimeout(context.Background(), waitingTimeout)
-		defer cancel()
-		b.byTarget, b.lastError = CountWaiting(ctx, b.js, b.kind)
+	if time.Since(b.counted) > max(backlogFor, patrolShare*b.took) {
+		began := time.Now()
+		b.byTarget, b.lastError = CountWaiting(context.Background(), b.js, b.kind)
 		b.counted = time.Now()
+		b.took = b.counted.Sub(began)
 	}
 	if b.lastError != nil {
 		ch <- prometheus.NewInvalidMetric(b.flags, b.lastError)

@@ -45,7 +45,7 @@ func (e *Engine) consume(ctx context.Context, c jetstream.Consumer) error {
 		if err != nil {
 			// Cannot be: the stream's transform makes the subject. Keep it, and say so.
 			e.log.Error().Err(err).Str("subject", m.Subject()).Msg("not a flag")
-			_ = m.NakWithDelay(handBack)
+			_ = m.NakWithDelay(notAFlag)
 			return
 		}
 		h := handle{msg: m, seq: meta.Sequence.Stream, flag: f, lease: time.Now().Add(streams.FlagAckWait - leaseMargin)}

@@ -11,14 +11,14 @@
 // at any moment a target is level, or has a flag. The engine knows nothing of portals or feeds.
 //
 //	FLAGS ──reader per consumer──▶ dispatcher ──▶ lane per target ──▶ runs (goroutines)
-//	            ▲                      │ hands back what a lane cannot hold
+//	            ▲                      │ leaves what a lane cannot hold
 //	            └── raised again, oldest first, when the lane has room
 //
 // The dispatcher is one goroutine that owns every lane, so nothing in a lane is locked. A lane
 // holds a bounded number of its target's flags, runs a bounded number at once, and never two for
-// one key. What does not fit is handed back to JetStream with a long delay, which only matters
-// should this process die: the lane fetches it again itself, by raising it anew, as soon as
-// there is room. So a target that is slow or dead takes no more of a worker than its lane.
+// one key. What does not fit is left unanswered in the stream, which would give it out again long
+// after: the lane fetches it itself, by raising it anew, as soon as there is room. So a target that
+// is slow or dead takes no more of a worker than its lane.
 package reconcile
 
 import (

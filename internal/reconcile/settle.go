@@ -31,7 +31,7 @@ func (e *Engine) finish(r run) {
 		}
 		if !l.breaker.closed() {
 			delete(l.items, it.flag.Key)
-			e.handBackAll(l, it.held)
+			e.leave(l, it.held...)
 			continue
 		}
 		l.enqueue(it)
@@ -123,11 +123,11 @@ func (e *Engine) goDown(r run, after time.Duration) {
 			f.at, f.until = now, time.Time{}
 			l.remember(it.flag.Key, f)
 		}
-		e.handBackAll(l, it.held)
+		e.leave(l, it.held...)
 	}
 	for _, it := range l.take(l.queued()) {
 		delete(l.items, it.flag.Key)
-		e.handBackAll(l, it.held)
+		e.leave(l, it.held...)
 	}
 }
 
@@ -255,21 +255,18 @@ func (e *Engine) ownPause(it *item) time.Duration {
 	return jitter(min(e.opts.Pauses.Own<<min(n-1, 16), ownMost))
 }
 
-// handBack leaves a flag to JetStream until the lane fetches it.
-func (e *Engine) handBack(l *lane, h handle) {
+// leave leaves flags to the stream until the lane fetches them. JetStream is not told: for each that
+// is put off, the server looks at all that its consumer waits for (consumer.checkPending), which,
+// with hundreds of thousands of them, is all that it does.
+func (e *Engine) leave(l *lane, handles ...handle) {
 	l.away = true
-	if f, ok := l.failing[h.flag.Key]; ok {
-		f.until = time.Time{} // its pause is over
-		l.failing[h.flag.Key] = f
-	}
-	e.metrics.handedBack.Inc()
-	e.nak(h, jitter(handBack))
-}
-
-func (e *Engine) handBackAll(l *lane, handles []handle) {
 	for _, h := range handles {
-		e.handBack(l, h)
+		if f, ok := l.failing[h.flag.Key]; ok {
+			f.until = time.Time{} // its pause is over
+			l.failing[h.flag.Key] = f
+		}
 	}
+	e.metrics.handedBack.Add(float64(len(handles)))
 }
 
 func (e *Engine) nakAll(handles []handle, delay time.Duration) {

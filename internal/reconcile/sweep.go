@@ -23,6 +23,11 @@ type removal struct {
 	at            time.Time // of the acknowledgement
 }
 
+// A removal of many at once costs the server a look at every message of the stream, under its lock:
+// all consumers count anew what is pending for them. With millions of flags that is seconds in
+// which nobody can raise one, a withdrawal included. So the larger the stream, the more there
+// must be to remove; until then, what was lowered stays where it is.
+
 const (
 	// sweepTimeout bounds one sweep.
 	sweepTimeout = 20 * time.Second
@@ -30,6 +35,16 @@ const (
 	// sweepMost how many may.
 	sweepAge  = time.Second
 	sweepMost = 4000
+	// sweepShare keeps sweeps from taking more than a fifth of the time; one that took long because
+	// the server did not answer must not put off the next for longer than sweepRest.
+	sweepShare = 4
+	sweepRest  = 5 * time.Second
+	// purgeShare is the part of the stream that must be there to be removed at once, beyond
+	// purgeFree messages: a message removed costs the server a look at as many as that, some 50 us.
+	purgeShare = 32
+	purgeFree  = 20_000
+	// purgeMost is after what time a sweep begins nothing more.
+	purgeMost = 100 * time.Millisecond
 	// pinnedAge is how long an acknowledged message may stay in the stream because an older one
 	// of its group, of a target that is down, does; pinnedMost is how many of one target may.
 	pinnedAge  = 4 * time.Second
@@ -41,9 +56,25 @@ const (
 	singlyMost = 256
 )
 
+// swept is the outcome of a sweep.
+type swept struct {
+	gone  []removal
+	flags uint64 // messages in the stream before it
+	took  time.Duration
+}
+
+// part is what a consumer reads.
+type part struct {
+	class string
+	group int
+}
+
+// worthPurge reports whether there are enough messages to be removed from a stream of so many.
+func worthPurge(n int, flags uint64) bool { return uint64(n)*purgeShare+purgeFree >= flags }
+
 // sweep has acknowledged messages removed, by one goroutine at a time.
 func (e *Engine) sweep(now time.Time) {
-	if e.sweeping {
+	if e.sweeping || now.Before(e.nextSweep) {
 		return
 	}
 	all := e.removals()
@@ -55,30 +86,47 @@ func (e *Engine) sweep(now time.Time) {
 	e.others.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), sweepTimeout)
 		defer cancel()
-		removed, err := e.remove(ctx, all, now)
+		s, err := e.remove(ctx, all, now, purgeMost)
 		if err != nil {
-			e.log.Warn().Err(err).Int("flags", len(all)-len(removed)).Msg("lowered flags not removed, will be retried")
+			e.log.Warn().Err(err).Int("flags", len(all)-len(s.gone)).Msg("lowered flags not removed, will be retried")
 		}
-		e.swept <- removed // has room for the one
+		e.swept <- s // has room for the one
 	})
 }
 
+// removals are those of the parts where they are enough.
 func (e *Engine) removals() []removal {
+	count := map[part]int{}
+	for target, l := range e.lanes {
+		for class, of := range l.lowered {
+			count[e.partOf(class, target)] += len(of)
+		}
+	}
 	var all []removal
 	for target, l := range e.lanes {
-		for seq, r := range l.lowered {
-			r.target, r.seq = target, seq
-			all = append(all, r)
+		for class, of := range l.lowered {
+			if !worthPurge(count[e.partOf(class, target)], e.flags) {
+				continue
+			}
+			for seq, at := range of {
+				all = append(all, removal{target, class, seq, at})
+			}
 		}
 	}
 	return all
 }
 
-func (e *Engine) finishSweep(removed []removal) {
+func (e *Engine) partOf(class, target string) part {
+	return part{class, streams.FlagGroup(e.opts.Kind, target)}
+}
+
+func (e *Engine) finishSweep(s swept) {
 	e.sweeping = false
-	for _, r := range removed {
+	e.flags = s.flags
+	e.nextSweep = time.Now().Add(min(sweepShare*s.took, sweepRest))
+	for _, r := range s.gone {
 		if l := e.lanes[r.target]; l != nil {
-			delete(l.lowered, r.seq)
+			delete(l.lowered[r.class], r.seq)
 			e.forget(r.target, l)
 		}
 	}
@@ -88,38 +136,44 @@ func (e *Engine) finishSweep(removed []removal) {
 func (e *Engine) lastSweep() {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveFor)
 	defer cancel()
-	if _, err := e.remove(ctx, e.removals(), time.Now()); err != nil {
+	if _, err := e.remove(ctx, e.removals(), time.Now(), leaveFor); err != nil {
 		e.log.Debug().Err(err).Msg("lowered flags not removed, the next worker does it")
 	}
 }
 
-// remove removes what it can of the messages, and gives those that are gone.
-func (e *Engine) remove(ctx context.Context, all []removal, now time.Time) (gone []removal, err error) {
-	type part struct {
-		class string
-		group int
-	}
+// remove removes what it can of the messages, and gives those that are gone. It begins nothing more
+// after a time.
+func (e *Engine) remove(ctx context.Context, all []removal, now time.Time, most time.Duration) (s swept, err error) {
+	began := time.Now()
+	defer func() { s.took = time.Since(began) }()
 	parts := map[part][]removal{}
 	for _, r := range all {
-		p := part{r.class, streams.FlagGroup(e.opts.Kind, r.target)}
+		p := e.partOf(r.class, r.target)
 		parts[p] = append(parts[p], r)
 	}
 	stream, err := e.js.Stream(ctx, streams.Flags)
 	if err != nil {
-		return nil, fmt.Errorf("remove lowered flags: %w", err)
+		return s, fmt.Errorf("remove lowered flags: %w", err)
 	}
+	s.flags = stream.CachedInfo().State.Msgs
 	byTarget := map[string][]removal{}
 	for p, rs := range parts {
-		floor, err := e.removeToFloor(ctx, stream, p.class, p.group, rs)
+		if !worthPurge(len(rs), s.flags) {
+			continue
+		}
+		floor, err := e.removeToFloor(ctx, stream, p, rs)
 		if err != nil {
-			return gone, err
+			return s, err
 		}
 		for _, r := range rs {
 			if r.seq <= floor {
-				gone = append(gone, r)
+				s.gone = append(s.gone, r)
 			} else {
 				byTarget[r.target+" "+r.class] = append(byTarget[r.target+" "+r.class], r)
 			}
+		}
+		if time.Since(began) > most {
+			return s, nil
 		}
 	}
 	single := singlyMost
@@ -129,26 +183,35 @@ func (e *Engine) remove(ctx context.Context, all []removal, now time.Time) (gone
 			continue
 		}
 		removed, err := e.removeOf(ctx, stream, rs, &single)
-		gone = append(gone, removed...)
-		if err != nil {
-			return gone, err
+		s.gone = append(s.gone, removed...)
+		if err != nil || time.Since(began) > most {
+			return s, err
 		}
 	}
-	return gone, nil
+	return s, nil
 }
 
 // removeToFloor removes all messages up to the first that is not acknowledged, and gives the
 // sequence before that one.
-func (e *Engine) removeToFloor(ctx context.Context, stream jetstream.Stream, class string, group int, rs []removal) (uint64, error) {
-	c, err := stream.Consumer(ctx, streams.FlagConsumerName(e.opts.Kind, class, group))
+func (e *Engine) removeToFloor(ctx context.Context, stream jetstream.Stream, p part, rs []removal) (uint64, error) {
+	c, err := stream.Consumer(ctx, streams.FlagConsumerName(e.opts.Kind, p.class, p.group))
 	if err != nil {
 		return 0, fmt.Errorf("look how far flags are lowered: %w", err)
 	}
 	floor := c.CachedInfo().AckFloor.Stream
-	if !slices.ContainsFunc(rs, func(r removal) bool { return r.seq <= floor }) {
+	below := 0
+	for _, r := range rs {
+		if r.seq <= floor {
+			below++
+		}
+	}
+	if below == 0 {
 		return floor, nil
 	}
-	for _, filter := range streams.FlagFilters(e.opts.Kind, class, group) {
+	if !worthPurge(below, stream.CachedInfo().State.Msgs) {
+		return 0, nil
+	}
+	for _, filter := range streams.FlagFilters(e.opts.Kind, p.class, p.group) {
 		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(filter), jetstream.WithPurgeSequence(floor+1)); err != nil {
 			return 0, fmt.Errorf("remove lowered flags: %w", err)
 		}
@@ -159,7 +222,7 @@ func (e *Engine) removeToFloor(ctx context.Context, stream jetstream.Stream, cla
 // removeOf removes messages of one target and class, whose older ones may have to stay.
 func (e *Engine) removeOf(ctx context.Context, stream jetstream.Stream, rs []removal, single *int) (gone []removal, err error) {
 	var to uint64
-	if len(rs) > singly {
+	if len(rs) > singly && worthPurge(len(rs), stream.CachedInfo().State.Msgs) {
 		if to, err = e.removePrefix(ctx, stream, rs); err != nil {
 			return nil, err
 		}
@@ -200,7 +263,7 @@ func (e *Engine) removePrefix(ctx context.Context, stream jetstream.Stream, rs [
 		last = f.seq
 		n++
 	}
-	if n <= singly {
+	if n <= singly || !worthPurge(n, stream.CachedInfo().State.Msgs) {
 		return 0, nil
 	}
 	filter := streams.FlagsOf(class, e.opts.Kind, target)

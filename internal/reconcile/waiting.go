@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -17,42 +18,65 @@ type Waiting struct {
 	Oldest time.Time // when the flag that waits longest was raised
 }
 
-// waitingTimeout bounds the counting of flags.
+// waitingTimeout bounds the counting of the flags of one group.
 const waitingTimeout = 20 * time.Second
 
 // CountWaiting counts the flags of each target of a kind that has any. It asks the stream, so
 // it sees those of all workers; its cost grows with the number of flags.
 func CountWaiting(ctx context.Context, js jetstream.JetStream, kind string) (map[string]Waiting, error) {
-	ctx, cancel := context.WithTimeout(ctx, waitingTimeout)
-	defer cancel()
-	stream, err := js.Stream(ctx, streams.Flags)
+	groups, err := streams.FlagGroups(kind)
 	if err != nil {
-		return nil, fmt.Errorf("count the flags of kind %s: %w", kind, err)
-	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(streams.StoredFlags("*", "*", kind, "*")))
-	if err != nil {
-		return nil, fmt.Errorf("count the flags of kind %s: %w", kind, err)
+		return nil, err
 	}
 	all := map[string]Waiting{}
-	for subject := range info.State.Subjects {
-		p, err := streams.ParseFlag(subject)
+	for group := range groups {
+		waiting, err := countWaiting(ctx, js, kind, group)
 		if err != nil {
 			return nil, err
 		}
-		w := all[p.Target]
-		w.Flags++
-		all[p.Target] = w
-	}
-	for target, w := range all {
-		for f, err := range flagsOf(ctx, js, "*", kind, target, 0, 1) {
-			if err != nil {
-				return nil, err
-			}
-			w.Oldest = f.Raised
-			all[target] = w
-		}
+		maps.Copy(all, waiting)
 	}
 	return all, nil
+}
+
+// countWaiting counts those of one group. It asks partition by partition: while the server lists
+// millions of flags, nobody could raise one.
+func countWaiting(ctx context.Context, js jetstream.JetStream, kind string, group int) (map[string]Waiting, error) {
+	ctx, cancel := context.WithTimeout(ctx, waitingTimeout)
+	defer cancel()
+	failed := func(err error) (map[string]Waiting, error) {
+		return nil, fmt.Errorf("count the flags of kind %s in group %d: %w", kind, group, err)
+	}
+	stream, err := js.Stream(ctx, streams.Flags)
+	if err != nil {
+		return failed(err)
+	}
+	waiting := map[string]Waiting{}
+	for _, filter := range streams.FlagFilters(kind, "*", group) {
+		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
+		if err != nil {
+			return failed(err)
+		}
+		for subject := range info.State.Subjects {
+			p, err := streams.ParseFlag(subject)
+			if err != nil {
+				return failed(err)
+			}
+			w := waiting[p.Target]
+			w.Flags++
+			waiting[p.Target] = w
+		}
+	}
+	for target, w := range waiting {
+		for f, err := range flagsOf(ctx, js, "*", kind, target, 0, 1) {
+			if err != nil {
+				return failed(err)
+			}
+			w.Oldest = f.Raised
+			waiting[target] = w
+		}
+	}
+	return waiting, nil
 }
 
 // storedFlag is a flag with its sequence in the stream.
@@ -109,7 +133,7 @@ const (
 )
 
 // refill fetches flags of the lane's target that wait in the stream: it raises them again, and
-// the consumer delivers them at once, whatever delay they were handed back with. Express ones
+// the consumer delivers them at once, however long they had to wait for an answer. Express ones
 // come first, then the oldest. A target that is to be probed gets one.
 func (e *Engine) refill(l *lane, now time.Time) {
 	if l.group.state != held || !l.away || l.refilling || l.limits.Paused || l.breaker.open(now) || l.running > 0 && !l.breaker.closed() {
@@ -137,11 +161,13 @@ func (e *Engine) refill(l *lane, now time.Time) {
 	}
 	e.looks++
 	l.refilling = true
-	l.away = false // what is handed back from here on sets it again, and the look may miss it
+	l.away = false // what is left in the stream from here on sets it again, and the look may miss it
 	l.expected = 0 // counts down from here, so that what comes before the look ends is not missed
-	r := refill{lane: l, known: make(map[uint64]bool, len(l.lowered)+len(l.items)), cursor: map[string]uint64{}, whole: true, classes: l.classes()}
-	for seq := range l.lowered {
-		r.known[seq] = true
+	r := refill{lane: l, known: make(map[uint64]bool, l.notRemoved()+len(l.items)), cursor: map[string]uint64{}, whole: true, classes: l.classes()}
+	for _, of := range l.lowered {
+		for seq := range of {
+			r.known[seq] = true
+		}
 	}
 	for seq := range l.aside {
 		r.known[seq] = true
@@ -262,42 +288,58 @@ const (
 	// when a process is killed, and while a lane is busy a look may miss it.
 	patrolFirst = 2 * time.Second
 	patrolEvery = 30 * time.Second
-	// patrolShare keeps patrols from taking more than a hundredth of the time, however many flags
-	// there are to count.
-	patrolShare = 100
+	// patrolShare keeps patrols from taking more than a tenth of the time, however many flags there
+	// are to count: what an earlier worker left is found late then, but is found.
+	patrolShare = 10
 	// patrolQuiet is for how long nothing must have succeeded for a target, either, to think a
 	// flag of it abandoned.
 	patrolQuiet = time.Second
 )
 
-// patrol finds flags that nobody works on: those that an earlier process handed back before it
-// ended, and any that a consumer has lost sight of.
+// patrol finds flags that nobody works on: those that an earlier worker held or left when it ended,
+// and any that a consumer has lost sight of. It goes round the groups that are this worker's, one at
+// a time.
 func (e *Engine) patrol(ctx context.Context) {
-	var took time.Duration
-	for pause := patrolFirst; ; pause = max(min(2*pause, patrolEvery), patrolShare*took) {
-		select {
-		case <-ctx.Done():
-			return
-		case <-e.patrolNow: // the former worker of a group may have handed flags back
-			pause = patrolFirst / 2
-			continue
-		case <-time.After(jitter(pause)):
-		}
-		began := time.Now()
-		waiting, err := CountWaiting(ctx, e.js, e.opts.Kind)
-		took = time.Since(began)
-		if err != nil {
-			if ctx.Err() == nil {
-				e.log.Warn().Err(err).Msg("patrol failed, will be repeated")
+	for pause := patrolFirst; ; pause = min(2*pause, patrolEvery) {
+		anew := e.rest(ctx, jitter(pause))
+		for _, group := range *e.holds.Load() {
+			if anew || ctx.Err() != nil {
+				break
 			}
-			continue
+			began := time.Now()
+			waiting, err := countWaiting(ctx, e.js, e.opts.Kind, group)
+			took := time.Since(began)
+			if err != nil {
+				if ctx.Err() == nil {
+					e.log.Warn().Err(err).Msg("patrol failed, will be repeated")
+				}
+				continue
+			}
+			select {
+			case e.waiting <- waiting:
+			case <-ctx.Done():
+			}
+			anew = e.rest(ctx, min(patrolShare*took, patrolEvery))
 		}
-		select {
-		case e.waiting <- waiting:
-		case <-ctx.Done():
+		if ctx.Err() != nil {
 			return
+		}
+		if anew {
+			pause = patrolFirst / 2
 		}
 	}
+}
+
+// rest waits, and reports whether groups were gained meanwhile, whose former worker may have left
+// flags.
+func (e *Engine) rest(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	case <-e.patrolNow:
+		return true
+	}
+	return false
 }
 
 // compare makes lanes look for flags that wait although the lane holds fewer.
@@ -312,7 +354,7 @@ func (e *Engine) compare(waiting map[string]Waiting) {
 		if now.Sub(w.Oldest).Abs() < e.opts.Pauses.Patrol || now.Sub(l.lastSuccess) < patrolQuiet {
 			continue // a later look will tell
 		}
-		if w.Flags > len(l.items)+len(l.lowered)+len(l.aside) && !l.away {
+		if w.Flags > len(l.items)+l.notRemoved()+len(l.aside) && !l.away {
 			l.away = true
 			e.pump(l)
 		}

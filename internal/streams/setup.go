@@ -41,9 +41,10 @@ const (
 	// process held when it was killed is taken up within it. Readers renew it while they hold a
 	// message; one given out twice is a duplicate, which does no harm.
 	AckWait = 15 * time.Second
-	// FlagAckWait is that of flags. It may be longer: the engine finds abandoned flags itself,
-	// and must be able to tell, after it was stopped for a while, which it has lost.
-	FlagAckWait = time.Minute
+	// FlagAckWait is that of flags. It is long, since the engine leaves unanswered what it has no
+	// room for, and fetches it itself, as it does with what was abandoned: to be given it again
+	// is the last resort, and with a million flags waiting a flood.
+	FlagAckWait = time.Hour
 	// pinnedTTL is how long a reader may be silent before another takes its place.
 	pinnedTTL = 8 * time.Second
 	// PriorityGroup is the group under which the one reader of a flags consumer pulls.
