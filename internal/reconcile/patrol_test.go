@@ -92,3 +92,19 @@ func TestAFlagThatJetStreamKeepsBackIsNotFetched(t *testing.T) {
 		}
 	}
 }
+
+// TestASweepThatNobodyAnsweredDoesNotPutOffTheNext: what is acknowledged and not removed looks, to
+// everybody who asks the stream, as if it waited.
+func TestASweepThatNobodyAnsweredDoesNotPutOffTheNext(t *testing.T) {
+	t.Parallel()
+	for took, most := range map[time.Duration]time.Duration{
+		10 * time.Millisecond: 40 * time.Millisecond,
+		sweepTimeout:          sweepRest,
+	} {
+		e := &Engine{}
+		e.finishSweep(swept{took: took})
+		if pause := time.Until(e.nextSweep); pause > most {
+			t.Errorf("after one that took %s the next sweep is in %s, expected at most %s", took, pause, most)
+		}
+	}
+}
