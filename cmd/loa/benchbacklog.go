@@ -323,7 +323,7 @@ func (p *served) pile(pb *pushBench) (int, error) {
 	}
 	began := time.Now()
 	for {
-		waiting, err := reconcile.CountWaiting(pb.ctx, s.js, bulletins.Kind)
+		waiting, err := reconcile.CountWaiting(pb.ctx, s.js, bulletins.Kind, nil)
 		if err != nil {
 			return 0, err
 		}

@@ -97,7 +97,7 @@ func optional(t time.Time) *time.Time {
 
 // views describes all portals.
 func views(ctx context.Context, s *session, portals *portal.Registry) ([]portalView, error) {
-	waiting, err := reconcile.CountWaiting(ctx, s.js, bulletins.Kind)
+	waiting, err := reconcile.CountWaiting(ctx, s.js, bulletins.Kind, portals.Names())
 	if err != nil {
 		return nil, err
 	}

@@ -213,6 +213,14 @@ func (r *Registry) Malformed() map[string]error {
 	return maps.Clone(r.malformed)
 }
 
+// Names gives the names of all entries, malformed ones too.
+func (r *Registry) Names() []string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	names := slices.AppendSeq(make([]string, 0, len(r.portals)+len(r.malformed)), maps.Keys(r.portals))
+	return slices.AppendSeq(names, maps.Keys(r.malformed))
+}
+
 // Known reports whether there is an entry of that name, be it malformed.
 func (r *Registry) Known(name string) bool {
 	r.mu.RLock()

@@ -75,7 +75,7 @@ func TestAFlagIsSetAsideOnceHoweverLongThatTakes(t *testing.T) {
 			}
 			letters++
 		}
-		waiting, err := CountWaiting(t.Context(), js, "portal")
+		waiting, err := CountWaiting(t.Context(), js, "portal", nil)
 		return err == nil && len(waiting) == 0 && letters > 0
 	})
 	if letters != 1 || refused.Load() != 1 {

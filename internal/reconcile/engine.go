@@ -22,6 +22,9 @@ type Options struct {
 	Reconciler Reconciler
 	// Limits of a target; called from the dispatcher, often: it must be quick. Nil: defaults.
 	Limits func(target string) Limits
+	// Targets, if set, gives all that there are: with very many flags, those of no others are counted,
+	// and what an earlier worker left of others is found an hour later.
+	Targets func() []string
 	// Workers is the number of runs at once over all targets; default 64. A target that hangs
 	// holds as many as its InFlight until it times out, so there should be room for many.
 	Workers int
@@ -176,6 +179,9 @@ func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error
 	if o.Limits == nil {
 		o.Limits = func(string) Limits { return Limits{} }
 	}
+	if o.Targets == nil {
+		o.Targets = func() []string { return nil }
+	}
 	if o.Workers <= 0 {
 		o.Workers = defaultWorkers
 	}
@@ -194,7 +200,7 @@ func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error
 	if err != nil {
 		return nil, err
 	}
-	m, err := newMetrics(js, o.Kind, o.Metrics)
+	m, err := newMetrics(js, o)
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of %s targets: %w", o.Kind, err)
 	}

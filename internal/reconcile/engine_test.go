@@ -521,7 +521,7 @@ func TestWhatAStoppedEngineHeldIsTakenUpByTheNext(t *testing.T) {
 	if left := flagsLeft(t, js); left != uint64(100-before) {
 		t.Errorf("%d flags left after %d runs: what ran was not lowered", left, before)
 	}
-	// Most of the flags were handed back for a quarter of an hour; the next engine looks for them.
+	// JetStream gives most of the flags out again an hour later; the next engine looks for them.
 	next := newTargets(nil)
 	run(t, js, reconcile.Options{Reconciler: next, Limits: limits})
 	allLowered(t, js)
@@ -534,7 +534,7 @@ func TestCountWaitingSeesEveryTarget(t *testing.T) {
 	raise(t, js, "portal", streams.Express, "p", "s.x")
 	raise(t, js, "portal", streams.Normal, "q", "s.y")
 	raise(t, js, "feed", streams.Normal, "f", "s.z")
-	got, err := reconcile.CountWaiting(t.Context(), js, "portal")
+	got, err := reconcile.CountWaiting(t.Context(), js, "portal", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

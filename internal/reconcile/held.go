@@ -43,15 +43,11 @@ func Held(ctx context.Context, js jetstream.JetStream, kind, target string, afte
 func CountHeld(ctx context.Context, js jetstream.JetStream, kind, target string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, heldTimeout)
 	defer cancel()
-	stream, err := js.Stream(ctx, streams.Flags)
+	n, _, err := streams.Count(ctx, js, streams.Flags, streams.FlagsOf(streams.Normal, kind, target))
 	if err != nil {
 		return 0, fmt.Errorf("count the flags of %s %s: %w", kind, target, err)
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(streams.StoredFlags("*", streams.Normal, kind, target)))
-	if err != nil {
-		return 0, fmt.Errorf("count the flags of %s %s: %w", kind, target, err)
-	}
-	return len(info.State.Subjects), nil
+	return n, nil
 }
 
 // Lower lowers all normal flags of a target up to a place, and returns once that is on disk. A

@@ -20,8 +20,8 @@ type metrics struct {
 	lost       prometheus.Counter
 }
 
-func newMetrics(js jetstream.JetStream, kind string, reg prometheus.Registerer) (*metrics, error) {
-	labels := prometheus.Labels{"kind": kind}
+func newMetrics(js jetstream.JetStream, o Options) (*metrics, error) {
+	labels := prometheus.Labels{"kind": o.Kind}
 	m := &metrics{
 		flags: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "loa_flags_total", ConstLabels: labels,
 			Help: "Flags worked on, by outcome: lowered, target_down, key_failed, permanent, retried."}, []string{"outcome"}),
@@ -36,11 +36,11 @@ func newMetrics(js jetstream.JetStream, kind string, reg prometheus.Registerer) 
 		lost: prometheus.NewCounter(prometheus.CounterOpts{Name: "loa_flags_lease_lost_total", ConstLabels: labels,
 			Help: "Flags dropped because this process was stopped for too long to hold them."}),
 	}
-	if reg == nil {
+	if o.Metrics == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.flags, m.seconds, m.dead, m.handedBack, m.refetched, m.lost, newBacklog(js, kind)} {
-		if err := reg.Register(c); err != nil {
+	for _, c := range []prometheus.Collector{m.flags, m.seconds, m.dead, m.handedBack, m.refetched, m.lost, newBacklog(js, o)} {
+		if err := o.Metrics.Register(c); err != nil {
 			return nil, err
 		}
 	}
@@ -64,6 +64,7 @@ const backlogFor = 15 * time.Second
 type backlog struct {
 	js        jetstream.JetStream
 	kind      string
+	targets   func() []string
 	flags     *prometheus.Desc
 	oldest    *prometheus.Desc
 	mu        sync.Mutex // serialises scrapes, so that one count serves all
@@ -73,9 +74,9 @@ type backlog struct {
 	lastError error
 }
 
-func newBacklog(js jetstream.JetStream, kind string) *backlog {
-	labels := prometheus.Labels{"kind": kind}
-	return &backlog{js: js, kind: kind,
+func newBacklog(js jetstream.JetStream, o Options) *backlog {
+	labels := prometheus.Labels{"kind": o.Kind}
+	return &backlog{js: js, kind: o.Kind, targets: o.Targets,
 		flags:  prometheus.NewDesc("loa_target_flags_waiting", "Flags waiting for the target.", []string{"target"}, labels),
 		oldest: prometheus.NewDesc("loa_target_oldest_flag_seconds", "Age of the flag that waits longest for the target.", []string{"target"}, labels),
 	}
@@ -90,7 +91,7 @@ func (b *backlog) Collect(ch chan<- prometheus.Metric) {
 	defer b.mu.Unlock()
 	if time.Since(b.counted) > max(backlogFor, patrolShare*b.took) {
 		began := time.Now()
-		b.byTarget, b.lastError = CountWaiting(context.Background(), b.js, b.kind)
+		b.byTarget, b.lastError = CountWaiting(context.Background(), b.js, b.kind, b.targets())
 		b.counted = time.Now()
 		b.took = b.counted.Sub(began)
 	}

@@ -18,19 +18,25 @@ type Waiting struct {
 	Oldest time.Time // when the flag that waits longest was raised
 }
 
-// waitingTimeout bounds the counting of the flags of one group.
-const waitingTimeout = 20 * time.Second
+const (
+	// waitingTimeout bounds the counting of the flags of one group.
+	waitingTimeout = 20 * time.Second
+	// listMost is up to how many flags the server is asked which targets they are of: what it lists in
+	// one answer. To list millions takes it so long that workers lose their leases meanwhile.
+	listMost = 100_000
+)
 
 // CountWaiting counts the flags of each target of a kind that has any. It asks the stream, so
-// it sees those of all workers; its cost grows with the number of flags.
-func CountWaiting(ctx context.Context, js jetstream.JetStream, kind string) (map[string]Waiting, error) {
+// it sees those of all workers; its cost grows with the number of flags. With very many, only those of
+// targets that are named are counted; nil names all there are.
+func CountWaiting(ctx context.Context, js jetstream.JetStream, kind string, targets []string) (map[string]Waiting, error) {
 	groups, err := streams.FlagGroups(kind)
 	if err != nil {
 		return nil, err
 	}
 	all := map[string]Waiting{}
 	for group := range groups {
-		waiting, err := countWaiting(ctx, js, kind, group)
+		waiting, err := countWaiting(ctx, js, kind, group, targets)
 		if err != nil {
 			return nil, err
 		}
@@ -39,9 +45,8 @@ func CountWaiting(ctx context.Context, js jetstream.JetStream, kind string) (map
 	return all, nil
 }
 
-// countWaiting counts those of one group. It asks partition by partition: while the server lists
-// millions of flags, nobody could raise one.
-func countWaiting(ctx context.Context, js jetstream.JetStream, kind string, group int) (map[string]Waiting, error) {
+// countWaiting counts those of one group.
+func countWaiting(ctx context.Context, js jetstream.JetStream, kind string, group int, targets []string) (map[string]Waiting, error) {
 	ctx, cancel := context.WithTimeout(ctx, waitingTimeout)
 	defer cancel()
 	failed := func(err error) (map[string]Waiting, error) {
@@ -51,32 +56,57 @@ func countWaiting(ctx context.Context, js jetstream.JetStream, kind string, grou
 	if err != nil {
 		return failed(err)
 	}
+	if targets == nil || stream.CachedInfo().State.Msgs <= listMost {
+		if targets, err = waitingTargets(ctx, stream, kind, group); err != nil {
+			return failed(err)
+		}
+	}
+	targets = slices.DeleteFunc(slices.Clone(targets), func(t string) bool { return streams.FlagGroup(kind, t) != group })
+	waiting, err := countOf(ctx, js, kind, targets)
+	if err != nil {
+		return failed(err)
+	}
+	return waiting, nil
+}
+
+// countOf counts those of some targets.
+func countOf(ctx context.Context, js jetstream.JetStream, kind string, targets []string) (map[string]Waiting, error) {
 	waiting := map[string]Waiting{}
+	for _, target := range targets {
+		n, first, err := streams.Count(ctx, js, streams.Flags, streams.FlagsOf("*", kind, target))
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			continue
+		}
+		oldest, err := parseFlag(first.Subject, first.Data)
+		if err != nil {
+			return nil, err
+		}
+		waiting[target] = Waiting{Flags: n, Oldest: oldest.Raised}
+	}
+	return waiting, nil
+}
+
+// waitingTargets finds the targets of a group that have flags, by listing those, partition by
+// partition.
+func waitingTargets(ctx context.Context, stream jetstream.Stream, kind string, group int) ([]string, error) {
+	found := map[string]bool{}
 	for _, filter := range streams.FlagFilters(kind, "*", group) {
 		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
 		if err != nil {
-			return failed(err)
+			return nil, err
 		}
 		for subject := range info.State.Subjects {
 			p, err := streams.ParseFlag(subject)
 			if err != nil {
-				return failed(err)
+				return nil, err
 			}
-			w := waiting[p.Target]
-			w.Flags++
-			waiting[p.Target] = w
+			found[p.Target] = true
 		}
 	}
-	for target, w := range waiting {
-		for f, err := range flagsOf(ctx, js, "*", kind, target, 0, 1) {
-			if err != nil {
-				return failed(err)
-			}
-			w.Oldest = f.Raised
-			waiting[target] = w
-		}
-	}
-	return waiting, nil
+	return slices.Collect(maps.Keys(found)), nil
 }
 
 // storedFlag is a flag with its sequence in the stream.
@@ -307,7 +337,7 @@ func (e *Engine) patrol(ctx context.Context) {
 				break
 			}
 			began := time.Now()
-			waiting, err := countWaiting(ctx, e.js, e.opts.Kind, group)
+			waiting, err := countWaiting(ctx, e.js, e.opts.Kind, group, e.opts.Targets())
 			took := time.Since(began)
 			if err != nil {
 				if ctx.Err() == nil {

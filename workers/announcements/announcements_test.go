@@ -81,7 +81,7 @@ func TestAChangedFeedIsAnnouncedOnceWhateverFails(t *testing.T) {
 	}
 	announced := func(times int) func() bool {
 		return func() bool {
-			left, err := reconcile.CountWaiting(t.Context(), js, announcements.Kind)
+			left, err := reconcile.CountWaiting(t.Context(), js, announcements.Kind, nil)
 			return err == nil && len(left) == 0 && len(p.seen()) >= 3*times
 		}
 	}

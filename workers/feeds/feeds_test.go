@@ -481,7 +481,7 @@ func TestThousandFlagsCostAHandfulOfRenderings(t *testing.T) {
 		t.Fatal(err)
 	}
 	loatest.Eventually(t, "all flags are lowered", func() bool {
-		waiting, err := reconcile.CountWaiting(t.Context(), w.js, FlagKind)
+		waiting, err := reconcile.CountWaiting(t.Context(), w.js, FlagKind, nil)
 		return err == nil && waiting[ward].Flags == 0
 	})
 	stop()
