@@ -53,10 +53,10 @@ type demo struct {
 
 const (
 	// demoPatience bounds the wait for one step; the pictures of all articles take some seconds.
-	demoPatience = 2 * time.Minute
+	demoPatience = 6 * time.Minute
 	// demoPictures is how long an article waits for its pictures, which are drawn when they are
 	// asked for: on a slow or busy machine all of them at once take more than the usual 20 s.
-	demoPictures = 90 * time.Second
+	demoPictures = 4 * time.Minute
 )
 
 func (c *demoCmd) Run(e *env) error {
