@@ -237,7 +237,9 @@ func labels(a *article.Article, siteURL string) []label {
 		}
 	}
 	for _, c := range a.Categories {
-		add(label{text: categoryLabel(c), term: article.Text(c.ID, maxName), scheme: address(siteURL)})
+		text := categoryLabel(c)
+		// Nothing may be left of an id; Atom must have a term (RFC 4287 §4.2.2.1).
+		add(label{text: text, term: cmp.Or(article.Text(c.ID, maxName), text), scheme: address(siteURL)})
 	}
 	for _, tag := range a.Tags {
 		text := article.Text(tag, maxName)
