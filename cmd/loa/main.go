@@ -34,8 +34,9 @@ type commands struct {
 		Rebuild mediaRebuildCmd `cmd:"" help:"Render pictures anew after their settings were changed."`
 		GC      mediaGCCmd      `cmd:"" name:"gc" help:"Find stored pictures that no article uses, and delete them."`
 	} `cmd:"" help:"The stored pictures."`
-	Reach   reachCmd  `cmd:"" help:"Show which portals have an article as it is now, and why others have not."`
-	Resync  resyncCmd `cmd:"" help:"Compare the log with all portals and feeds, and raise what is missing."`
+	Reach   reachCmd   `cmd:"" help:"Show which portals have an article as it is now, and why others have not."`
+	Resync  resyncCmd  `cmd:"" help:"Compare the log with all portals and feeds, and raise what is missing."`
+	Rebuild rebuildCmd `cmd:"" help:"Restore the log from the articles in the object store."`
 	Portals struct {
 		Ls      portalsLsCmd      `cmd:"" help:"List the portals, with their state and what waits for them."`
 		Show    portalsShowCmd    `cmd:"" help:"Show one portal's configuration and state."`
