@@ -49,9 +49,9 @@ func (c *benchSinkCmd) Run(e *env) error { return c.serve(e.stdout, os.Stdin) }
 func (c *benchSinkCmd) serve(out io.Writer, in io.Reader) error {
 	s := &sink{out: out}
 	var where sinkAddresses
-	// Without a time of its own, connections would be idle for no longer than a header may take, and
-	// one that is closed just as a bare POST begins fails the run.
-	srv := &http.Server{Handler: s, ReadHeaderTimeout: headerTimeout, IdleTimeout: sinkIdle}
+	// A connection that is closed just as a bare POST begins fails the run. One that was dialled and
+	// has carried nothing yet waits for as long as its first header may take.
+	srv := &http.Server{Handler: s, ReadHeaderTimeout: sinkIdle, IdleTimeout: sinkIdle}
 	defer srv.Close()
 	for range c.Portals {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
