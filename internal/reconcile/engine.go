@@ -37,6 +37,9 @@ type Options struct {
 	// Restore, if set, gives the state in which another worker, or an earlier run of this one,
 	// left a target: one that was down then is probed, not met by all that waits for it.
 	Restore func(target string) State
+	// Gained, if set, is called when targets have become this worker's, before it begins any work on
+	// them, and again after an error: another may have ended in the middle of it.
+	Gained func(ctx context.Context, has func(target string) bool) error
 	// Instance names what runs only once, such as the process of an embedded server: a worker of
 	// the same instance that did not end in order is known to have ended. "" for none.
 	Instance string
@@ -131,6 +134,7 @@ type Engine struct {
 	waiting    chan map[string]Waiting
 	setasides  chan setaside // what became of flags of which dead letters were to be made
 	swept      chan swept
+	gains      chan gained
 	closed     chan *group           // its readers have ended
 	patrolNow  chan struct{}         // look for abandoned flags soon
 	holds      atomic.Pointer[[]int] // the groups that are this worker's, for the patrol
@@ -182,6 +186,9 @@ func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error
 	if o.Targets == nil {
 		o.Targets = func() []string { return nil }
 	}
+	if o.Gained == nil {
+		o.Gained = func(context.Context, func(string) bool) error { return nil }
+	}
 	if o.Workers <= 0 {
 		o.Workers = defaultWorkers
 	}
@@ -214,6 +221,7 @@ func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error
 		waiting:    make(chan map[string]Waiting),
 		setasides:  make(chan setaside, 64),
 		swept:      make(chan swept, 1),
+		gains:      make(chan gained),
 		closed:     make(chan *group, n),
 		patrolNow:  make(chan struct{}, 1),
 		stopped:    make(chan struct{}),
@@ -289,6 +297,8 @@ func (e *Engine) dispatch(ctx, reading, runCtx context.Context) {
 			e.compare(w)
 		case s := <-e.roster.shares:
 			e.take(reading, s)
+		case g := <-e.gains:
+			e.begin(reading, g)
 		case g := <-e.closed:
 			e.readersClosed(reading, g)
 		case s := <-e.setasides:

@@ -17,6 +17,8 @@ type group struct {
 	// stop ends the readers, which are there as long as reading is set.
 	stop    context.CancelFunc
 	reading bool
+	// taken counts how often the group was taken.
+	taken int
 	// running counts the runs under way; a group changes hands when there are none.
 	running int
 	// expectBy is when a flag that was raised again must have been delivered, if any is awaited:
@@ -28,6 +30,7 @@ type groupState int
 
 const (
 	away   groupState = iota // another's, or nobody's
+	taking                   // this worker's, as soon as [Options.Gained] has returned
 	held                     // this worker's
 	giving                   // being drained for another
 )
@@ -50,38 +53,89 @@ func (e *Engine) reading() bool {
 // take brings the groups in line with what the roster says.
 func (e *Engine) take(ctx context.Context, s share) {
 	e.lease.Store(&s.until)
-	gained := false
-	var holds []int
+	var gained []*group
 	for _, g := range e.groups {
 		if s.anew {
 			e.drop(g, away)
 		}
 		switch {
 		case slices.Contains(s.groups, g.index):
-			if g.state != held {
-				g.state = held
-				gained = true
-				e.openReaders(ctx, g)
+			if g.state != held && g.state != taking {
+				g.state = taking
+				g.taken++
+				gained = append(gained, g)
 			}
 		case slices.Contains(s.giving, g.index):
-			if g.state == held {
+			if g.state == held || g.state == taking {
 				e.drop(g, giving)
 			}
 			e.given(g)
 		default:
 			e.drop(g, away)
 		}
+	}
+	e.noteHolds()
+	if len(gained) > 0 {
+		e.gain(ctx, gained)
+	}
+}
+
+// gained says that groups can be worked on that were taken: each as often as that had been then.
+type gained map[*group]int
+
+// gain prepares for groups that were taken, and tries until it can.
+func (e *Engine) gain(ctx context.Context, groups []*group) {
+	taken := gained{}
+	for _, g := range groups {
+		taken[g] = g.taken
+	}
+	has := func(target string) bool { _, ok := taken[e.groupOf(target)]; return ok }
+	e.others.Go(func() {
+		for pause := e.opts.Pauses.Own; ; pause = min(2*pause, ownMost) {
+			err := e.opts.Gained(ctx, has)
+			if err == nil {
+				break
+			}
+			if ctx.Err() == nil {
+				e.log.Error().Err(err).Int("groups", len(groups)).Msg("flags that were taken over cannot be worked on yet, will be retried")
+			}
+			select {
+			case <-time.After(jitter(pause)):
+			case <-ctx.Done():
+				return
+			}
+		}
+		select {
+		case e.gains <- taken:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// begin begins the work on groups that were taken, but for those that were lost since.
+func (e *Engine) begin(ctx context.Context, taken gained) {
+	for _, g := range e.groups {
+		if n, ok := taken[g]; ok && g.state == taking && g.taken == n {
+			g.state = held
+			e.openReaders(ctx, g)
+		}
+	}
+	e.noteHolds()
+	select {
+	case e.patrolNow <- struct{}{}:
+	default:
+	}
+}
+
+// noteHolds tells the patrol which groups are this worker's.
+func (e *Engine) noteHolds() {
+	var holds []int
+	for _, g := range e.groups {
 		if g.state == held {
 			holds = append(holds, g.index)
 		}
 	}
 	e.holds.Store(&holds)
-	if gained {
-		select {
-		case e.patrolNow <- struct{}{}:
-		default:
-		}
-	}
 }
 
 // drop ends all work on a group but the runs under way. What its lanes hold goes back.

@@ -237,3 +237,51 @@ func TestATargetThatWasDownIsProbedByTheNextWorker(t *testing.T) {
 		t.Errorf("called %d times before its probe is due", n)
 	}
 }
+
+func TestNothingIsWorkedOnBeforeWhatTheLastWorkerLeftIsKnown(t *testing.T) {
+	t.Parallel()
+	js := loatest.NATS(t)
+	var known sync.Map // targets
+	tries := map[string]int{}
+	early := make(chan string, 1)
+	r := newTargets(func(target string, _ []reconcile.Flag) error {
+		if _, ok := known.Load(target); !ok {
+			select {
+			case early <- target:
+			default:
+			}
+		}
+		return nil
+	})
+	names := []string{"quan-1", "quan-2", "quan-3"}
+	for _, name := range names {
+		raise(t, js, "portal", streams.Normal, name, keys(5)...)
+	}
+	e, _ := run(t, js, reconcile.Options{Reconciler: r, Pauses: reconcile.Pauses{Own: 10 * time.Millisecond},
+		Gained: func(ctx context.Context, has func(string) bool) error {
+			for _, name := range names {
+				if !has(name) {
+					return fmt.Errorf("%s is not among the targets of the only worker", name)
+				}
+				if tries[name]++; tries[name] < 3 {
+					return fmt.Errorf("%s cannot be looked into yet", name)
+				}
+			}
+			for _, name := range names {
+				known.Store(name, true)
+			}
+			return nil
+		}})
+	for _, name := range names {
+		e.Wake(name)
+	}
+	allLowered(t, js)
+	select {
+	case name := <-early:
+		t.Errorf("%s was worked on before", name)
+	default:
+	}
+	if tries[names[0]] < 3 {
+		t.Errorf("looked into %d times", tries[names[0]])
+	}
+}
