@@ -335,7 +335,7 @@ func (a *app) prepareBulletins(ctx context.Context) error {
 	}
 	a.closers = append(a.closers, b.Close)
 	e, err := reconcile.New(ctx, a.backbone.js, reconcile.Options{Kind: "portal", Reconciler: b, Limits: b.Limits, Targets: a.portals.Names,
-		Workers: portalWorkers, Grace: a.drain(), OnState: b.OnState, Restore: b.State, Instance: a.instance(), Log: a.log, Metrics: a.registry})
+		Workers: portalWorkers, Grace: a.drain(), OnState: b.OnState, Restore: b.State, Gained: b.Gained, Instance: a.instance(), Log: a.log, Metrics: a.registry})
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 
 // group answers concurrent calls together. While batches are under way, the calls that come in
 // gather for the next: nothing waits on purpose, and the more there is to do, the more calls
-// share one round trip and its fsyncs. Urgent calls go before the others.
+// share one round trip and its fsyncs.
 type group[In, Out any] struct {
 	// do answers every call of a batch, which has at most most of them.
 	do   func([]*call[In, Out])
@@ -19,9 +19,8 @@ type group[In, Out any] struct {
 	room chan struct{}
 
 	mu      sync.Mutex
-	urgent  []*call[In, Out]
-	waiting []*call[In, Out] // those that are not urgent
-	running int              // goroutines that work through them
+	waiting []*call[In, Out]
+	running int // goroutines that work through them
 	closed  bool
 	workers sync.WaitGroup
 }
@@ -41,7 +40,7 @@ func newGroup[In, Out any](most, atOnce, room int, do func([]*call[In, Out])) *g
 var errClosed = errors.New("closed")
 
 // ask returns the answer to in. When ctx ends first, in may be answered nevertheless.
-func (g *group[In, Out]) ask(ctx context.Context, in In, urgent bool) (Out, error) {
+func (g *group[In, Out]) ask(ctx context.Context, in In) (Out, error) {
 	var none Out
 	select {
 	case g.room <- struct{}{}:
@@ -49,7 +48,7 @@ func (g *group[In, Out]) ask(ctx context.Context, in In, urgent bool) (Out, erro
 		return none, ctx.Err()
 	}
 	c := &call[In, Out]{in: in, done: make(chan struct{})}
-	if !g.add(c, urgent) {
+	if !g.add(c) {
 		<-g.room
 		return none, errClosed
 	}
@@ -61,17 +60,13 @@ func (g *group[In, Out]) ask(ctx context.Context, in In, urgent bool) (Out, erro
 	}
 }
 
-func (g *group[In, Out]) add(c *call[In, Out], urgent bool) bool {
+func (g *group[In, Out]) add(c *call[In, Out]) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
 		return false
 	}
-	if urgent {
-		g.urgent = append(g.urgent, c)
-	} else {
-		g.waiting = append(g.waiting, c)
-	}
+	g.waiting = append(g.waiting, c)
 	if g.running < g.atOnce {
 		g.running++
 		g.workers.Go(g.work)
@@ -98,13 +93,10 @@ func (g *group[In, Out]) work() {
 func (g *group[In, Out]) next() []*call[In, Out] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	urgent := min(len(g.urgent), g.most)
-	batch := g.urgent[:urgent:urgent]
-	g.urgent = g.urgent[urgent:]
-	rest := min(len(g.waiting), g.most-urgent)
-	batch = append(batch, g.waiting[:rest]...)
-	g.waiting = g.waiting[rest:]
-	if len(batch) == 0 {
+	n := min(len(g.waiting), g.most)
+	batch := g.waiting[:n:n]
+	g.waiting = g.waiting[n:]
+	if n == 0 {
 		g.running--
 	}
 	return batch

@@ -19,9 +19,9 @@ import (
 
 // Receipt is what is known of one article at one portal.
 //
-// Before the portal is sent an article for the first time, a receipt is stored whose MayHold is
-// the version to be sent. So whatever becomes of that attempt, of its answer and of this
-// process, a later withdrawal finds its way to wherever the article may be.
+// Before the portal is sent an article for the first time, that is noted in a journal (see
+// [Receipts.Intend]). So whatever becomes of that attempt, of its answer and of this process, a
+// receipt will say that the portal may hold the article, and a later withdrawal finds its way.
 type Receipt struct {
 	Portal string      `json:"portal"`
 	Key    streams.Key `json:"key"`
@@ -97,10 +97,11 @@ const (
 // Receipts is the stream of receipts. It gathers what is read and stored concurrently, so that
 // one fsync serves many.
 type Receipts struct {
-	js     jetstream.JetStream
-	stream jetstream.Stream
-	reads  *group[Receipt, Receipt]
-	writes *group[Receipt, uint64]
+	js      jetstream.JetStream
+	stream  jetstream.Stream
+	reads   *group[Receipt, Receipt]
+	writes  *group[Receipt, uint64]
+	journal *journal
 	// closing is closed by Close: from then on nothing is tried a second time.
 	closing chan struct{}
 }
@@ -114,12 +115,14 @@ func OpenReceipts(ctx context.Context, js jetstream.JetStream) (*Receipts, error
 	rs := &Receipts{js: js, stream: stream, closing: make(chan struct{})}
 	rs.reads = newGroup(receiptBatch, readsAtOnce, receiptRoom, rs.read)
 	rs.writes = newGroup(receiptBatch, writesAtOnce, receiptRoom, rs.write)
+	rs.journal = newJournal(rs)
 	return rs, nil
 }
 
 // Close stores what [Receipts.Put] was given so far, and refuses more. It is called once.
 func (rs *Receipts) Close() {
 	close(rs.closing)
+	rs.journal.close()
 	rs.reads.close()
 	rs.writes.close()
 }
@@ -129,7 +132,11 @@ func (rs *Receipts) Close() {
 // which [Receipts.Put] would find out: before it is decided to leave a portal alone, ask
 // [Receipts.Latest].
 func (rs *Receipts) Get(ctx context.Context, portal string, key streams.Key) (Receipt, bool, error) {
-	r, err := rs.reads.ask(ctx, Receipt{Portal: portal, Key: key}, false)
+	r := Receipt{Portal: portal, Key: key}
+	err := rs.journal.settle(ctx, r)
+	if err == nil {
+		r, err = rs.reads.ask(ctx, r)
+	}
 	if err != nil {
 		return Receipt{}, false, fmt.Errorf("read receipt of portal %q for %s: %w", portal, key, err)
 	}
@@ -138,40 +145,39 @@ func (rs *Receipts) Get(ctx context.Context, portal string, key streams.Key) (Re
 
 // Latest is Get, answered by the stream's leader, which is never behind.
 func (rs *Receipts) Latest(ctx context.Context, portal string, key streams.Key) (Receipt, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, receiptTimeout)
-	defer cancel()
 	r := Receipt{Portal: portal, Key: key}
-	m, err := streams.Leader(ctx, rs.js, streams.Receipts, r.subject())
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return r, false, nil
-	}
+	err := rs.journal.settle(ctx, r)
 	if err == nil {
-		r, err = parseReceipt(m)
+		r, err = rs.latest(ctx, r)
 	}
 	if err != nil {
 		return Receipt{}, false, fmt.Errorf("read receipt of portal %q for %s: %w", portal, key, err)
 	}
-	return r, true, nil
+	return r, r.Seq > 0, nil
+}
+
+// latest reads the receipt of r's pair from the stream's leader.
+func (rs *Receipts) latest(ctx context.Context, r Receipt) (Receipt, error) {
+	ctx, cancel := context.WithTimeout(ctx, receiptTimeout)
+	defer cancel()
+	m, err := streams.Leader(ctx, rs.js, streams.Receipts, r.subject())
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return Receipt{Portal: r.Portal, Key: r.Key}, nil
+	}
+	if err != nil {
+		return Receipt{}, err
+	}
+	return parseReceipt(m)
 }
 
 // Put stores r over the receipt that it was read from, and returns it with its new Seq once it
 // is on disk. [ErrConflict] says that there is another by now. After any other error r may or
 // may not be stored.
 func (rs *Receipts) Put(ctx context.Context, r Receipt) (Receipt, error) {
-	return rs.put(ctx, r, false)
-}
-
-// Intend is Put for a receipt that has to be there before the portal is sent anything: what says
-// how sending went does not keep it waiting.
-func (rs *Receipts) Intend(ctx context.Context, r Receipt) (Receipt, error) {
-	return rs.put(ctx, r, true)
-}
-
-func (rs *Receipts) put(ctx context.Context, r Receipt, urgent bool) (Receipt, error) {
 	if len(r.LastError) > maxLastError {
 		r.LastError = strings.ToValidUTF8(r.LastError[:maxLastError], "") + "…"
 	}
-	seq, err := rs.writes.ask(ctx, r, urgent)
+	seq, err := rs.writes.ask(ctx, r)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("store receipt of portal %q for %s: %w", r.Portal, r.Key, err)
 	}
@@ -232,11 +238,22 @@ func (rs *Receipts) readMany(ctx context.Context, subjects []string, found map[s
 	return err
 }
 
-// write stores a batch of receipts, and tries for a while.
+// write stores a batch of receipts.
 func (rs *Receipts) write(batch []*call[Receipt, uint64]) {
+	rs.patiently(func(ctx context.Context) bool {
+		batch = rs.attempt(ctx, batch)
+		return len(batch) == 0
+	})
+}
+
+// patiently tries for a while, until it is done.
+func (rs *Receipts) patiently(try func(context.Context) (done bool)) {
 	deadline := time.Now().Add(receiptFor)
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		if batch = rs.attempt(batch); len(batch) == 0 || time.Now().After(deadline) {
+		ctx, cancel := context.WithTimeout(context.Background(), receiptTimeout)
+		done := try(ctx)
+		cancel()
+		if done || time.Now().After(deadline) {
 			return
 		}
 		select {
@@ -248,9 +265,7 @@ func (rs *Receipts) write(batch []*call[Receipt, uint64]) {
 }
 
 // attempt answers every call, and gives back those whose error time may cure.
-func (rs *Receipts) attempt(batch []*call[Receipt, uint64]) (again []*call[Receipt, uint64]) {
-	ctx, cancel := context.WithTimeout(context.Background(), receiptTimeout)
-	defer cancel()
+func (rs *Receipts) attempt(ctx context.Context, batch []*call[Receipt, uint64]) (again []*call[Receipt, uint64]) {
 	if len(batch) >= atomicFrom && distinct(batch) {
 		err := rs.publishAtomic(ctx, batch)
 		if err == nil {

@@ -44,8 +44,8 @@ func Leader(ctx context.Context, js jetstream.JetStream, stream, subject string)
 	return askLeader(ctx, js, stream, map[string]any{"last_by_subj": subject})
 }
 
-// leaderNext is Leader for the subject's first message from a sequence on.
-func leaderNext(ctx context.Context, js jetstream.JetStream, stream, subject string, seq uint64) (*jetstream.RawStreamMsg, error) {
+// LeaderNext is Leader for the first message from a sequence on whose subject matches.
+func LeaderNext(ctx context.Context, js jetstream.JetStream, stream, subject string, seq uint64) (*jetstream.RawStreamMsg, error) {
 	return askLeader(ctx, js, stream, map[string]any{"seq": seq, "next_by_subj": subject})
 }
 

@@ -29,6 +29,8 @@ const (
 	MaxMessage = 8 << 20
 	// receiptsPerPair is how many outcomes are kept for one article at one portal.
 	receiptsPerPair = 3
+	// intentsBytes is a hundred times what is usually there: what is written in a second.
+	intentsBytes = 256 << 20
 	// deadBytes bounds the dead letters. The stream refuses more rather than forget any:
 	// work that cannot be set aside stays where it is.
 	deadBytes = 1 << 30
@@ -137,6 +139,12 @@ func streamConfigs(o Options) []jetstream.StreamConfig {
 		Subjects:           []string{receiptPrefix + "*.*.*"},
 		MaxMsgsPerSubject:  receiptsPerPair,
 		AllowAtomicPublish: true,
+	}, {
+		Name:        Intents,
+		Description: "What is being sent to portals for the first time, until a receipt says what became of it.",
+		Subjects:    []string{AllIntents},
+		MaxBytes:    intentsBytes,
+		Discard:     jetstream.DiscardNew,
 	}, {
 		Name:              Schedules,
 		Description:       "Embargoes, expiries, late retries, digests. No MaxAge: it would delete what waits.",

@@ -6,6 +6,7 @@
 //	FLAGS      loa.flag.<class>.<kind>.<target>.<key>         who may be behind on what
 //	           (kept as loa.flags.<partition>.<class>.<kind>.<target>.<key>)
 //	RECEIPTS   loa.receipt.<portal>.<site>.<article>          what each portal holds
+//	INTENTS    loa.intent.<writer>                            what is being sent to portals just now
 //	SCHEDULE   loa.schedule.<what>.<key>, loa.due.<what>.<key>  what has a time
 //	DEAD       loa.dead.<stage>.<key>                         what waits for a person
 //	AUDIT      loa.audit.portal.<name>                        who changed what, and when
@@ -31,6 +32,7 @@ const (
 	Articles    = "ARTICLES"
 	Flags       = "FLAGS"
 	Receipts    = "RECEIPTS"
+	Intents     = "INTENTS"
 	Schedules   = "SCHEDULE"
 	DeadLetters = "DEAD"
 	Audit       = "AUDIT"
@@ -55,6 +57,7 @@ const (
 	flagPrefix     = "loa.flag."
 	storedFlags    = "loa.flags."
 	receiptPrefix  = "loa.receipt."
+	intentPrefix   = "loa.intent."
 	schedulePrefix = "loa.schedule."
 	duePrefix      = "loa.due."
 	deadPrefix     = "loa.dead."
@@ -125,6 +128,12 @@ func ReceiptParts(subject string) (portal string, k Key, err error) {
 	k, err = ParseKey(key)
 	return portal, k, err
 }
+
+// AllIntents matches every [IntentSubject].
+const AllIntents = intentPrefix + "*"
+
+// IntentSubject is where one process writes what it is about to send to portals.
+func IntentSubject(writer string) string { return intentPrefix + writer }
 
 // FlagSubject is where a flag is raised.
 func FlagSubject(class, kind, target, key string) string {

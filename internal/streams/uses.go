@@ -131,7 +131,7 @@ const usesSubject = "$KV." + UsesBucket + "."
 func (u *Uses) scan(ctx context.Context, keys string) iter.Seq2[*jetstream.RawStreamMsg, error] {
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
 		for next := uint64(1); ; {
-			m, err := leaderNext(ctx, u.js, "KV_"+UsesBucket, usesSubject+keys, next)
+			m, err := LeaderNext(ctx, u.js, "KV_"+UsesBucket, usesSubject+keys, next)
 			if errors.Is(err, jetstream.ErrMsgNotFound) {
 				return
 			}

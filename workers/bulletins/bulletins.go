@@ -113,6 +113,19 @@ func (w *Worker) State(name string) reconcile.State {
 	return reconcile.State{Down: s.Down, Since: s.Since, Failures: s.Failures, Reason: s.Reason, NextProbe: s.NextProbe, Pause: s.Pause}
 }
 
+// Gained is told that portals are this worker's from now on, for [reconcile.Options]: it finds what
+// those who had them were sending when they ended.
+func (w *Worker) Gained(ctx context.Context, has func(name string) bool) error {
+	found, err := w.opts.Receipts.Recover(ctx, has)
+	if found.Attempts > 0 {
+		w.log.Info().Int("attempts", found.Attempts).Msg("attempts of another worker did not end, their portals may hold the articles")
+	}
+	if found.Unreadable > 0 {
+		w.log.Error().Int("pages", found.Unreadable).Str("stream", streams.Intents).Msg("intents that cannot be read, what they name is not known to be at its portals")
+	}
+	return err
+}
+
 // Reconcile makes the portal hold the articles as they are now, if they concern it.
 func (w *Worker) Reconcile(ctx context.Context, name string, flags []reconcile.Flag) error {
 	p, ok := w.opts.Portals.Get(name)
@@ -224,18 +237,20 @@ func (w *Worker) newest(ctx context.Context, name string, revision uint64) error
 // is told to stop: the portal has the bulletin.
 const receiptTimeout = 5 * time.Second
 
-// send pushes the article's bulletin to the portal, between two receipts: an intent, unless an
-// earlier one stands, and the outcome.
+// send pushes the article's bulletin to the portal: after an intent, if it is the first, and before
+// the receipt.
 func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r portal.Receipt) error {
 	if len(a.bulletin) == 0 {
 		return reconcile.Permanent(a.fault)
 	}
 	id := webhookID(p.Name, a, r.Again)
-	before := r.MayHold
-	r, now, err := w.begin(ctx, r, a, id)
+	first := !r.Touched()
+	r, now, intent, err := w.begin(ctx, r, a, id)
 	if err != nil {
 		return err
 	}
+	settled := true // until something is sent
+	defer func() { intent.End(settled) }()
 	if now != a {
 		s, err := w.compare(ctx, p, now, r)
 		if err != nil {
@@ -250,23 +265,29 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 	if err != nil {
 		return err
 	}
+	settled = false
 	if answer.err != nil && ctx.Err() != nil {
 		// The worker is being stopped. Whether the bulletin arrived will not be known.
 		return fmt.Errorf("portal %q, article %s: %w", p.Name, a.key, ctx.Err())
 	}
 	result := classify(p, answer)
-	r = outcome(r, a, before, answer, result, took)
+	r = outcome(r, a, answer, result, took)
 	w.metrics.outcomes.WithLabelValues(result.outcome).Inc()
 	w.logOutcome(p, a, r, result, took)
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), receiptTimeout)
 	defer cancel()
-	if _, err := w.opts.Receipts.Put(ctx, r); err != nil {
-		if result.err == nil {
+	_, err = w.opts.Receipts.Put(ctx, r)
+	settled = err == nil
+	switch {
+	case err != nil && result.err == nil:
+		return err
+	case err != nil:
+		w.log.Warn().Err(err).Str("portal", p.Name).Str("article", string(a.key)).Msg("failed attempt not noted")
+	case first && result.err == nil:
+		if err := w.overtaken(ctx, p, a); err != nil {
 			return err
 		}
-		// The intent stands, which is the safe side.
-		w.log.Warn().Err(err).Str("portal", p.Name).Str("article", string(a.key)).Msg("failed attempt not noted")
 	}
 	if result.gone {
 		return w.gone(ctx, p, result.err)
@@ -274,10 +295,24 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 	return result.verdict()
 }
 
+// overtaken raises the portal's flag for a later version that came while it was sent the article for
+// the first time: whoever asked then whether the version concerns the portal has seen no receipt.
+func (w *Worker) overtaken(ctx context.Context, p portal.Portal, a *prepared) error {
+	now, err := w.articles.latest(ctx, a.wanted())
+	if err != nil || now.seq == a.seq {
+		return err
+	}
+	f := reconcile.Flag{Class: streams.Normal, Kind: Kind, Target: p.Name, Key: string(a.key), Seq: now.seq}
+	if now.Express() {
+		f.Class = streams.Express
+	}
+	return reconcile.Raise(ctx, w.opts.JS, []reconcile.Flag{f})
+}
+
 // begin starts an attempt at an article: an intent is on disk before there is one, if it is the
 // first. It gives the article as it is to be sent: another than a, if that is not the current
-// version any more, and the portal was sent none.
-func (w *Worker) begin(ctx context.Context, r portal.Receipt, a *prepared, id string) (portal.Receipt, *prepared, error) {
+// version any more, and the portal was sent none. The intent is the caller's to end.
+func (w *Worker) begin(ctx context.Context, r portal.Receipt, a *prepared, id string) (portal.Receipt, *prepared, *portal.Intent, error) {
 	if r.WebhookID != id {
 		r.WebhookID, r.Attempts = id, 0
 	}
@@ -287,22 +322,23 @@ func (w *Worker) begin(ctx context.Context, r portal.Receipt, a *prepared, id st
 	r.LastStatus, r.LastError = 0, ""
 	r.Outcome, r.Tried, r.Took = "", article.Version{}, 0
 	if r.Touched() {
-		return r, a, nil
+		return r, a, nil, nil
 	}
-	r.MayHold = a.Version
-	r, err := w.opts.Receipts.Intend(ctx, r)
+	intent, err := w.opts.Receipts.Intend(ctx, r, a.Version)
 	if err != nil {
-		return r, nil, err
+		return r, nil, nil, err
 	}
-	// Whoever took up a later version before this intent was there has found nothing to withdraw.
-	// So either they see the intent, or their version is seen here.
+	// Whoever takes over from now on finds the intent. If somebody did before, unnoticed, a later
+	// version of which they found that it does not concern the portal is seen here.
 	now, err := w.articles.latest(ctx, a.wanted())
-	if err != nil || now.seq == a.seq {
-		return r, a, err
+	if err != nil {
+		intent.End(true) // nothing was sent
+		return r, nil, nil, err
 	}
-	r.MayHold, r.Attempts = article.Version{}, 0
-	r, err = w.opts.Receipts.Put(ctx, r)
-	return r, now, err
+	if now.seq == a.seq {
+		now = a
+	}
+	return r, now, intent, nil
 }
 
 // deliver is push, measured, unless another worker may have taken over.
@@ -322,8 +358,8 @@ func (w *Worker) deliver(ctx context.Context, p portal.Portal, id string, body [
 	return a, took, nil
 }
 
-// outcome is the receipt after an attempt, before which the portal may have held another version.
-func outcome(r portal.Receipt, a *prepared, before article.Version, answer answer, result result, took time.Duration) portal.Receipt {
+// outcome is the receipt after an attempt.
+func outcome(r portal.Receipt, a *prepared, answer answer, result result, took time.Duration) portal.Receipt {
 	r.LastStatus = answer.status
 	r.Outcome, r.Tried, r.Took = result.outcome, a.Version, took
 	if result.err == nil {
@@ -332,7 +368,6 @@ func outcome(r portal.Receipt, a *prepared, before article.Version, answer answe
 		return r
 	}
 	r.LastError = result.err.Error()
-	r.MayHold = before
 	if answer.connected {
 		r.MayHold = a.Version
 	}

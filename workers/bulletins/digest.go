@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/loa-syndication/loa/events"
-	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/bulletin"
 	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/reconcile"
@@ -176,25 +175,30 @@ func (w *Worker) look(ctx context.Context, p portal.Portal, flags []reconcile.He
 	return entries, g.Wait()
 }
 
-// sendDigest pushes a digest, between two receipts for each article of it: an intent, unless an
-// earlier one stands, and the outcome. A digest that the portal refuses is no error.
+// sendDigest pushes a digest: after an intent for each article of which it is the first, and before
+// the receipts of all. A digest that the portal refuses is no error.
 func (w *Worker) sendDigest(ctx context.Context, p portal.Portal, c collected) (refused bool, err error) {
 	body, id, err := makeDigest(p.Name, c)
 	if err != nil {
 		return false, fmt.Errorf("make digest for portal %q: %w", p.Name, err)
 	}
 	receipts := make([]portal.Receipt, len(c.entries))
-	before := make([]article.Version, len(c.entries))
+	intents := make([]*portal.Intent, len(c.entries))
+	settled := true // until something is sent
+	defer func() {
+		for _, i := range intents {
+			i.End(settled)
+		}
+	}()
 	g, begun := errgroup.WithContext(ctx)
 	for i, e := range c.entries {
-		before[i] = e.receipt.MayHold
 		g.Go(func() error {
-			r, now, err := w.begin(begun, e.receipt, e.article, id)
+			r, now, intent, err := w.begin(begun, e.receipt, e.article, id)
 			if err == nil && now != e.article {
 				// The digest is made anew, with what the article is now.
 				err = fmt.Errorf("portal %q, digest %s: article %s has changed meanwhile: %w", p.Name, id, e.article.key, context.Canceled)
 			}
-			receipts[i] = r
+			receipts[i], intents[i] = r, intent
 			return err
 		})
 	}
@@ -205,6 +209,7 @@ func (w *Worker) sendDigest(ctx context.Context, p portal.Portal, c collected) (
 	if err != nil {
 		return false, err
 	}
+	settled = false
 	if answer.err != nil && ctx.Err() != nil {
 		// The worker is being stopped. Whether the digest arrived will not be known.
 		return false, fmt.Errorf("portal %q, digest %s: %w", p.Name, id, ctx.Err())
@@ -223,7 +228,11 @@ func (w *Worker) sendDigest(ctx context.Context, p portal.Portal, c collected) (
 	var stored errgroup.Group
 	for i, e := range c.entries {
 		stored.Go(func() error {
-			_, err := w.opts.Receipts.Put(ctx, outcome(receipts[i], e.article, before[i], answer, result, took))
+			_, err := w.opts.Receipts.Put(ctx, outcome(receipts[i], e.article, answer, result, took))
+			intents[i].End(err == nil)
+			if err == nil && intents[i] != nil && result.err == nil {
+				err = w.overtaken(ctx, p, e.article)
+			}
 			return err
 		})
 	}
@@ -231,7 +240,6 @@ func (w *Worker) sendDigest(ctx context.Context, p portal.Portal, c collected) (
 		if result.err == nil {
 			return false, err
 		}
-		// The intents stand, which is the safe side.
 		w.log.Warn().Err(err).Str("portal", p.Name).Str("webhook_id", id).Msg("failed attempt not noted")
 	}
 	switch {

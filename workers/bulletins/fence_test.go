@@ -239,3 +239,33 @@ func TestAWorkerThatIsLateSendsNothingThatWasWithdrawn(t *testing.T) {
 		t.Errorf("the portal is said to hold it: %+v", rc)
 	}
 }
+
+// Whoever asks whether a version concerns a portal sees no receipt while it is sent the article for
+// the first time, so its filter alone decides; here it was changed just then.
+func TestAVersionThatComesDuringTheFirstAttemptFollowsIt(t *testing.T) {
+	t.Parallel()
+	s := started(t)
+	arrived, goOn := make(chan struct{}), make(chan struct{})
+	var got posts
+	r := s.receive(t, portal.Portal{Name: "quan", Filter: portal.Filter{Categories: []string{"y-te"}}}, receiver.Options{
+		Answer: got.then(func(n int, _ *http.Request) *receiver.Fault {
+			if n == 1 {
+				close(arrived)
+				<-goOn
+			}
+			return nil
+		})})
+	s.publish(t, text("bai", 1))
+	<-arrived
+	s.change(t, "quan", func(p *portal.Portal) { p.Filter.Categories = []string{"van-hoa"} })
+	two := s.publish(t, withdrawal("bai", 2))
+	if names, err := s.portals.Concerned(t.Context(), two); err != nil || len(names) > 0 {
+		t.Fatalf("the withdrawal is known to concern %v (%v)", names, err)
+	}
+	close(goOn)
+	s.level(t)
+	loatest.Eventually(t, "the withdrawal is there", func() bool {
+		h, _ := r.Get(guid("bai"))
+		return h.Bulletin.Data.Status == events.StatusWithdrawn
+	})
+}

@@ -111,7 +111,7 @@ func open(ctx context.Context, js jetstream.JetStream) (*stack, error) {
 // engine makes the engine that runs the stack's worker.
 func (s *stack) engine(ctx context.Context, workers int, pauses reconcile.Pauses) (*reconcile.Engine, error) {
 	e, err := reconcile.New(ctx, s.js, reconcile.Options{
-		Kind: bulletins.Kind, Reconciler: s, Limits: s.worker.Limits, OnState: s.worker.OnState,
+		Kind: bulletins.Kind, Reconciler: s, Limits: s.worker.Limits, OnState: s.worker.OnState, Gained: s.worker.Gained,
 		Workers: workers, Pauses: pauses, Instance: s.instance, Log: zerolog.New(s.log),
 	})
 	if err == nil {
