@@ -5,6 +5,7 @@
 //	bucket portals    config.<name>  ──watched live──▶ Registry ──▶ router: whom does this concern?
 //	                  state.<name>   ◀── SetState             └──▶ bulletins: how is it reached?
 //	stream RECEIPTS   loa.receipt.<portal>.<site>.<article>   ◀──▶ Receipts
+//	stream INTENTS    loa.intent.<writer>                     ◀── what is being sent for the first time
 //
 // A change of a portal's configuration, by whatever process, reaches every running worker
 // within moments.
