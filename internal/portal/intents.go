@@ -11,8 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/loa-syndication/loa/internal/article"
@@ -67,7 +67,7 @@ const (
 )
 
 func newJournal(rs *Receipts) *journal {
-	j := &journal{receipts: rs, subject: streams.IntentSubject(nuid.Next()), doubtful: map[string]*Intent{}}
+	j := &journal{receipts: rs, subject: streams.IntentSubject(uuid.NewString()), doubtful: map[string]*Intent{}}
 	// One write at a time: while it is under way, more gather for the next.
 	j.writes = newGroup(receiptBatch, 1, receiptRoom, j.write)
 	return j
