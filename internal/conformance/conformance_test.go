@@ -9,7 +9,6 @@ import (
 	"html"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -25,6 +24,7 @@ import (
 	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/bulletin"
 	"github.com/loa-syndication/loa/internal/conformance"
+	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/receiver"
 )
 
@@ -484,11 +484,7 @@ func near(h http.Header, err error) error {
 
 func TestWhatCannotBeTriedIsAnError(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
+	nobody := "http://" + loatest.Address(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	srv := httptest.NewServer(&portal{})
@@ -497,11 +493,11 @@ func TestWhatCannotBeTriedIsAnError(t *testing.T) {
 		ctx context.Context
 		o   conformance.Options
 	}{
-		"nobody listens":    {t.Context(), conformance.Options{URL: "http://" + l.Addr().String(), Secret: secret}},
+		"nobody listens":    {t.Context(), conformance.Options{URL: nobody, Secret: secret}},
 		"no URL":            {t.Context(), conformance.Options{Secret: secret}},
 		"no secret":         {t.Context(), conformance.Options{URL: srv.URL}},
 		"link-local":        {t.Context(), conformance.Options{URL: "http://169.254.169.254/", Secret: secret}},
-		"no list":           {t.Context(), conformance.Options{URL: srv.URL, Secret: secret, State: "http://" + l.Addr().String()}},
+		"no list":           {t.Context(), conformance.Options{URL: srv.URL, Secret: secret, State: nobody}},
 		"told to stop":      {ctx, conformance.Options{URL: srv.URL, Secret: secret}},
 		"list at no scheme": {t.Context(), conformance.Options{URL: srv.URL, Secret: secret, State: "file:///etc/passwd"}},
 	} {

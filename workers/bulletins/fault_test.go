@@ -80,12 +80,7 @@ func TestFaultyAnswers(t *testing.T) {
 
 func TestAttemptThatDidNotArriveLeavesNothingToWithdraw(t *testing.T) {
 	t.Parallel()
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := "http://" + closed.Addr().String() + "/"
-	closed.Close()
+	nobody := closedAddress(t)
 	plain := httptest.NewServer(http.NotFoundHandler()) // speaks no TLS
 	t.Cleanup(plain.Close)
 	guarded := httptest.NewUnstartedServer(http.NotFoundHandler())

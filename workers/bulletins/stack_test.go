@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -222,12 +221,7 @@ const shortTimeout = time.Second
 // closedAddress is one at which nobody listens.
 func closedAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return "http://" + l.Addr().String() + "/bulletins"
+	return "http://" + loatest.Address(t) + "/bulletins"
 }
 
 // always has every request meet the same fault.

@@ -50,7 +50,7 @@ func TestTransportFaultsAreNamed(t *testing.T) {
 	t.Cleanup(plain.Close)
 
 	for name, c := range map[string]struct{ url, want string }{
-		"refused": {closed(t), "connection refused by 127.0.0.1"},
+		"refused": {"http://" + loatest.Address(t) + "/loa", "connection refused by 127.0.0.1"},
 		"reset": {raw(t, func(c net.Conn) {
 			_, _ = c.Read(make([]byte, 64))
 			_ = c.(*net.TCPConn).SetLinger(0)
@@ -202,14 +202,4 @@ func readRequest(c net.Conn) {
 			return
 		}
 	}
-}
-
-func closed(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return "http://" + l.Addr().String() + "/loa"
 }
