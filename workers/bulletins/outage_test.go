@@ -31,8 +31,8 @@ type host struct {
 type guest struct {
 	got       []call
 	refused   map[string]bool // the articles of which it was sent something while the host was away
-	now, most int // requests at a time
-	first     int // requests that were under way when the first was answered
+	now, most int             // requests at a time
+	first     int             // requests that were under way when the first was answered
 }
 
 // call is a bulletin that was accepted.
