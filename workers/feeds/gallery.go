@@ -44,8 +44,8 @@ func (c *Catalog) gallery(a *article.Article) []*entry {
 		// A second apart, readers who sort by time keep the order.
 		apart := time.Duration(len(all)) * time.Second
 		e.published, e.updated = about.published.Add(-apart), about.updated.Add(-apart)
-		e.title = article.Text(cmp.Or(img.Caption, img.Alt, about.title), maxTitle)
-		e.summary = article.Text(cmp.Or(img.Caption, img.Alt), maxSummary)
+		e.title = cmp.Or(article.Text(img.Caption, maxTitle), article.Text(img.Alt, maxTitle), about.title)
+		e.summary = cmp.Or(article.Text(img.Caption, maxSummary), article.Text(img.Alt, maxSummary))
 		e.content = figure(about, img, m)
 		if m.credit != "" {
 			e.authors = []events.Author{{Name: m.credit}}

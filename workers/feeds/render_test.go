@@ -422,6 +422,7 @@ func FuzzWhateverTheLogHoldsReadsBack(f *testing.F) {
 	f.Add("e\u0301\u0302\u0303\u0304\u0305\u0306\u0307\u0308\u0309\u030a", "<![CDATA[x]]>", "\u200d", "\u0085", "/tin/1", "")
 	f.Add("\xed\xa0\x80 nửa cặp", "<img src=\"/a.jpg\">\xed\xb0\x80", "\ufeff", "\ue000", "https://[::1", "x")
 	f.Add("Tin", "<p>Nội dung</p>", "Ban biên tập", "\u0085", "/tin/1", "vi")
+	f.Add("\u0309", "<p>Nội dung</p>", "\u200d", "thong-bao", "/tin/1", "")
 	c := rich(f)
 	base := withGallery(many(f, ward, 1)[0], "a")
 	f.Fuzz(func(t *testing.T, title, body, author, category, link, language string) {
