@@ -70,11 +70,11 @@ func (u *memoryUse) limit(now time.Time, live, allocated uint64) int64 {
 		u.busyUntil = now.Add(busyFor)
 	}
 	u.at, u.allocated = now, allocated
-	// With less than half of what is in use, most of the time would go into collecting it.
-	room := int64(live / 2)
-	if now.Before(u.busyUntil) {
-		return int64(live) + max(room, busyRoom)
-	}
 	const others = 48 << 20 // bytes beside the heap, and what a burst fills before it is looked at again
-	return max(usualMemory, int64(live)+room+others)
+	// With less than half of what is in use, most of the time would go into collecting it.
+	atRest := max(usualMemory, int64(live+live/2)+others)
+	if now.Before(u.busyUntil) {
+		return max(atRest, int64(live)+busyRoom)
+	}
+	return atRest
 }

@@ -38,7 +38,8 @@ type Options struct {
 	// left a target: one that was down then is probed, not met by all that waits for it.
 	Restore func(target string) State
 	// Gained, if set, is called when targets have become this worker's, before it begins any work on
-	// them, and again after an error: another may have ended in the middle of it.
+	// them, and again after an error: another may have ended in the middle of it. has names those
+	// alone; ctx ends when they, or some of them, are lost meanwhile.
 	Gained func(ctx context.Context, has func(target string) bool) error
 	// Instance names what runs only once, such as the process of an embedded server: a worker of
 	// the same instance that did not end in order is known to have ended. "" for none.
@@ -134,7 +135,7 @@ type Engine struct {
 	waiting    chan map[string]Waiting
 	setasides  chan setaside // what became of flags of which dead letters were to be made
 	swept      chan swept
-	gains      chan gained
+	gains      chan *gaining
 	closed     chan *group           // its readers have ended
 	patrolNow  chan struct{}         // look for abandoned flags soon
 	holds      atomic.Pointer[[]int] // the groups that are this worker's, for the patrol
@@ -143,6 +144,9 @@ type Engine struct {
 	roster     *roster
 	ticked     atomic.Pointer[time.Time] // the dispatcher's last sign of life
 	lease      atomic.Pointer[time.Time] // until when new work may be begun
+	// tenure counts how often others had all that this worker works on: what was begun in an
+	// earlier one is not to go on.
+	tenure atomic.Uint64
 
 	// Owned by the dispatcher, in Run.
 	groups          []*group
@@ -221,7 +225,7 @@ func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error
 		waiting:    make(chan map[string]Waiting),
 		setasides:  make(chan setaside, 64),
 		swept:      make(chan swept, 1),
-		gains:      make(chan gained),
+		gains:      make(chan *gaining),
 		closed:     make(chan *group, n),
 		patrolNow:  make(chan struct{}, 1),
 		stopped:    make(chan struct{}),
@@ -264,7 +268,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	around.Go(func() { e.roster.run(roster) })
 	around.Go(func() { e.patrol(reading) })
 
-	runCtx, cancelRuns := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), leaseKey{}, e))
+	runCtx, cancelRuns := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelRuns()
 	e.dispatch(ctx, reading, runCtx)
 	stopReading()
@@ -297,8 +301,8 @@ func (e *Engine) dispatch(ctx, reading, runCtx context.Context) {
 			e.compare(w)
 		case s := <-e.roster.shares:
 			e.take(reading, s)
-		case g := <-e.gains:
-			e.begin(reading, g)
+		case it := <-e.gains:
+			e.begin(reading, it)
 		case g := <-e.closed:
 			e.readersClosed(reading, g)
 		case s := <-e.setasides:
@@ -475,13 +479,14 @@ func (e *Engine) start(ctx context.Context) {
 			flags[i] = it.flag
 		}
 		e.pump(l)
-		e.runners.begin(ctx, job{run{lane: l, items: items}, flags})
+		e.runners.begin(ctx, job{run{lane: l, items: items}, flags, e.tenure.Load()})
 	}
 }
 
 // perform does a job, in one of the runners.
 func (e *Engine) perform(ctx context.Context, j job) {
 	began := time.Now()
+	ctx = context.WithValue(ctx, leaseKey{}, lease{e, j.tenure})
 	j.err = e.reconcile(ctx, j.lane.target, j.flags)
 	j.took = time.Since(began)
 	e.finished <- j.run
@@ -562,7 +567,7 @@ func (e *Engine) drain(around *sync.WaitGroup, leaveRoster, cancelRuns context.C
 		case <-e.waiting:
 		case <-e.wakes:
 		case s := <-e.roster.shares:
-			e.lease.Store(&s.until) // for what still runs
+			e.extend(s) // for what still runs
 		case <-e.swept:
 			e.sweeping = false
 		case <-e.setasides:

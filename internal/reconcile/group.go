@@ -17,8 +17,8 @@ type group struct {
 	// stop ends the readers, which are there as long as reading is set.
 	stop    context.CancelFunc
 	reading bool
-	// taken counts how often the group was taken.
-	taken int
+	// gaining is set while the group is being taken.
+	gaining *gaining
 	// running counts the runs under way; a group changes hands when there are none.
 	running int
 	// expectBy is when a flag that was raised again must have been delivered, if any is awaited:
@@ -52,18 +52,15 @@ func (e *Engine) reading() bool {
 
 // take brings the groups in line with what the roster says.
 func (e *Engine) take(ctx context.Context, s share) {
-	e.lease.Store(&s.until)
-	var gained []*group
+	e.extend(s)
 	for _, g := range e.groups {
 		if s.anew {
 			e.drop(g, away)
 		}
 		switch {
 		case slices.Contains(s.groups, g.index):
-			if g.state != held && g.state != taking {
+			if g.state != held {
 				g.state = taking
-				g.taken++
-				gained = append(gained, g)
 			}
 		case slices.Contains(s.giving, g.index):
 			if g.state == held || g.state == taking {
@@ -75,22 +72,33 @@ func (e *Engine) take(ctx context.Context, s share) {
 		}
 	}
 	e.noteHolds()
-	if len(gained) > 0 {
-		e.gain(ctx, gained)
-	}
+	e.gain(ctx)
 }
 
-// gained says that groups can be worked on that were taken: each as often as that had been then.
-type gained map[*group]int
+// gaining is the preparation for groups that were taken together.
+type gaining struct {
+	cancel context.CancelFunc // when one of them is lost meanwhile
+	over   bool
+}
 
-// gain prepares for groups that were taken, and tries until it can.
-func (e *Engine) gain(ctx context.Context, groups []*group) {
-	taken := gained{}
-	for _, g := range groups {
-		taken[g] = g.taken
+// gain prepares for the groups that were taken, and tries until it can.
+func (e *Engine) gain(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	it := &gaining{cancel: cancel}
+	groups := map[*group]bool{}
+	for _, g := range e.groups {
+		if g.state == taking && (g.gaining == nil || g.gaining.over) {
+			g.gaining = it
+			groups[g] = true
+		}
 	}
-	has := func(target string) bool { _, ok := taken[e.groupOf(target)]; return ok }
+	if len(groups) == 0 {
+		cancel()
+		return
+	}
+	has := func(target string) bool { return groups[e.groupOf(target)] }
 	e.others.Go(func() {
+		defer cancel()
 		for pause := e.opts.Pauses.Own; ; pause = min(2*pause, ownMost) {
 			err := e.opts.Gained(ctx, has)
 			if err == nil {
@@ -106,17 +114,17 @@ func (e *Engine) gain(ctx context.Context, groups []*group) {
 			}
 		}
 		select {
-		case e.gains <- taken:
+		case e.gains <- it:
 		case <-ctx.Done():
 		}
 	})
 }
 
-// begin begins the work on groups that were taken, but for those that were lost since.
-func (e *Engine) begin(ctx context.Context, taken gained) {
+// begin begins the work on groups that were taken.
+func (e *Engine) begin(ctx context.Context, it *gaining) {
 	for _, g := range e.groups {
-		if n, ok := taken[g]; ok && g.state == taking && g.taken == n {
-			g.state = held
+		if g.state == taking && g.gaining == it {
+			g.state, g.gaining = held, nil
 			e.openReaders(ctx, g)
 		}
 	}
@@ -142,6 +150,11 @@ func (e *Engine) noteHolds() {
 func (e *Engine) drop(g *group, to groupState) {
 	if g.state == away {
 		return
+	}
+	if g.gaining != nil {
+		g.gaining.cancel()
+		g.gaining.over = true // the others of it begin anew
+		g.gaining = nil
 	}
 	g.state = to
 	g.stopReading()
@@ -221,10 +234,24 @@ func (e *Engine) watchReaders(now time.Time) {
 
 type leaseKey struct{}
 
+// lease is that under which a run was begun.
+type lease struct {
+	engine *Engine
+	tenure uint64
+}
+
+// extend takes over until when a share lasts.
+func (e *Engine) extend(s share) {
+	if s.anew {
+		e.tenure.Add(1) // before there is a lease again
+	}
+	e.lease.Store(&s.until)
+}
+
 // Lapsed reports whether the run of this context may have been begun by another worker as well:
 // this process was stopped for a while, or has lost NATS. A reconciler asks it last thing
 // before an effect that it cannot take back. Outside a run the answer is no.
 func Lapsed(ctx context.Context) bool {
-	e, ok := ctx.Value(leaseKey{}).(*Engine)
-	return ok && !time.Now().Before(*e.lease.Load())
+	l, ok := ctx.Value(leaseKey{}).(lease)
+	return ok && (l.tenure != l.engine.tenure.Load() || !time.Now().Before(*l.engine.lease.Load()))
 }

@@ -18,7 +18,8 @@ type runners struct {
 // job is a run with the flags that the reconciler is given.
 type job struct {
 	run
-	flags []Flag
+	flags  []Flag
+	tenure uint64
 }
 
 func (rs *runners) begin(ctx context.Context, j job) {
