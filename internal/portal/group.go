@@ -42,15 +42,9 @@ var errClosed = errors.New("closed")
 // ask returns the answer to in. When ctx ends first, in may be answered nevertheless.
 func (g *group[In, Out]) ask(ctx context.Context, in In) (Out, error) {
 	var none Out
-	select {
-	case g.room <- struct{}{}:
-	case <-ctx.Done():
-		return none, ctx.Err()
-	}
-	c := &call[In, Out]{in: in, done: make(chan struct{})}
-	if !g.add(c) {
-		<-g.room
-		return none, errClosed
+	c, err := g.put(ctx, in)
+	if err != nil {
+		return none, err
 	}
 	select {
 	case <-c.done:
@@ -58,6 +52,21 @@ func (g *group[In, Out]) ask(ctx context.Context, in In) (Out, error) {
 	case <-ctx.Done():
 		return none, ctx.Err()
 	}
+}
+
+// put gives the call by which in is answered.
+func (g *group[In, Out]) put(ctx context.Context, in In) (*call[In, Out], error) {
+	select {
+	case g.room <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	c := &call[In, Out]{in: in, done: make(chan struct{})}
+	if !g.add(c) {
+		<-g.room
+		return nil, errClosed
+	}
+	return c, nil
 }
 
 func (g *group[In, Out]) add(c *call[In, Out]) bool {

@@ -28,7 +28,7 @@ import (
 type journal struct {
 	receipts *Receipts
 	subject  string
-	writes   *group[Receipt, *page]
+	writes   *group[Receipt, *Intent]
 
 	mu       sync.Mutex
 	pages    []*page            // in the stream's order
@@ -41,7 +41,8 @@ type journal struct {
 // page is one message of the journal.
 type page struct {
 	seq  uint64
-	open int // of its attempts
+	at   time.Time
+	open map[*Intent]bool
 }
 
 // intent is how an attempt stands in the journal.
@@ -54,14 +55,17 @@ type intent struct {
 // Intent is one attempt that was written into the journal.
 type Intent struct {
 	journal *journal
-	page    *page
-	intent  Receipt
+	intent  intent
+	page    *page // guarded by the journal's lock
 	ended   atomic.Bool
 }
 
 const (
 	// tidyAfter is how long settled pages stay in the journal at least: so many more go at once.
 	tidyAfter = time.Second
+	// carryAfter is the age from which on open attempts are carried forward to a new page. Pages go
+	// from the oldest on: the answer of one slow portal would keep those of all others.
+	carryAfter = 5 * time.Second
 	// recoverAtOnce is how many attempts are looked into at once when they are recovered.
 	recoverAtOnce = 256
 )
@@ -78,12 +82,24 @@ func newJournal(rs *Receipts) *journal {
 // when none will.
 func (rs *Receipts) Intend(ctx context.Context, r Receipt, v article.Version) (*Intent, error) {
 	r.MayHold = v
-	// Once it is asked for it is waited for, as somebody has to end it.
-	p, err := rs.journal.writes.ask(context.WithoutCancel(ctx), r)
+	c, err := rs.journal.writes.put(ctx, r)
+	if err == nil {
+		select {
+		case <-c.done:
+			err = c.err
+		case <-ctx.Done():
+			err = ctx.Err()
+			go func() { // which is not for long: a write has a time of its own
+				if <-c.done; c.err == nil {
+					c.out.End(true)
+				}
+			}()
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("note that portal %q is about to be sent %s: %w", r.Portal, r.Key, err)
 	}
-	return &Intent{journal: rs.journal, page: p, intent: r}, nil
+	return c.out, nil
 }
 
 // End says that the attempt is over. Settled says that its receipt is on disk, or that nothing was
@@ -97,9 +113,13 @@ func (i *Intent) End(settled bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if settled {
-		i.page.open--
+		delete(i.page.open, i)
 	} else {
-		j.doubtful[i.intent.subject()] = i
+		subject := i.intent.subject()
+		if former := j.doubtful[subject]; former != nil {
+			delete(former.page.open, former) // what it says is said by this one
+		}
+		j.doubtful[subject] = i
 	}
 	if !j.tidying && !j.closed {
 		j.tidying = true
@@ -107,14 +127,22 @@ func (i *Intent) End(settled bool) {
 	}
 }
 
-// write writes one page.
-func (j *journal) write(batch []*call[Receipt, *page]) {
-	lines := make([]intent, len(batch))
-	for i, c := range batch {
-		lines[i] = intent{c.in, c.in.Seq}
+// write writes one page: new attempts, and old ones that are to be carried forward.
+func (j *journal) write(batch []*call[Receipt, *Intent]) {
+	now := time.Now()
+	all := make([]*Intent, 0, len(batch))
+	for _, c := range batch {
+		c.out = &Intent{journal: j, intent: intent{c.in, c.in.Seq}}
+		all = append(all, c.out)
+	}
+	carried := j.old(now)
+	all = append(all, carried...)
+	lines := make([]intent, len(all))
+	for n, i := range all {
+		lines[n] = i.intent
 	}
 	data, err := json.Marshal(lines)
-	p := &page{open: len(batch)}
+	p := &page{at: now, open: make(map[*Intent]bool, len(all))}
 	if err == nil {
 		j.receipts.patiently(func(ctx context.Context) bool {
 			var ack *jetstream.PubAck
@@ -124,14 +152,39 @@ func (j *journal) write(batch []*call[Receipt, *page]) {
 			return err == nil || !passing(err)
 		})
 	}
-	if err == nil {
-		j.mu.Lock()
-		j.pages = append(j.pages, p)
-		j.mu.Unlock()
+	for _, c := range batch {
+		c.err = err
+	}
+	if err != nil {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, i := range carried {
+		if !i.page.open[i] {
+			continue // it was settled meanwhile
+		}
+		delete(i.page.open, i)
+		i.page, p.open[i] = p, true
 	}
 	for _, c := range batch {
-		c.out, c.err = p, err
+		c.out.page, p.open[c.out] = p, true
 	}
+	j.pages = append(j.pages, p)
+}
+
+// old gives the attempts to be carried forward. With none, there are no pages to be rid of thereby.
+func (j *journal) old(now time.Time) []*Intent {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var all []*Intent
+	for _, p := range j.pages {
+		if now.Sub(p.at) < carryAfter || len(all)+len(p.open) > receiptBatch {
+			break
+		}
+		all = slices.AppendSeq(all, maps.Keys(p.open))
+	}
+	return all
 }
 
 // tidyLater tidies until all is settled that has ended.
@@ -145,7 +198,7 @@ func (j *journal) tidyLater() {
 		j.tidy(ctx)
 		cancel()
 		j.mu.Lock()
-		done := len(j.doubtful) == 0 && (len(j.pages) == 0 || j.pages[0].open > 0) || j.closed
+		done := len(j.doubtful) == 0 && (len(j.pages) == 0 || len(j.pages[0].open) > 0) || j.closed
 		j.tidying = !done
 		j.mu.Unlock()
 		if done {
@@ -169,7 +222,7 @@ func (j *journal) tidy(ctx context.Context) {
 
 	j.mu.Lock()
 	n, before := 0, uint64(0)
-	for n < len(j.pages) && j.pages[n].open == 0 {
+	for n < len(j.pages) && len(j.pages[n].open) == 0 {
 		before = j.pages[n].seq + 1
 		n++
 	}
@@ -190,14 +243,14 @@ func (j *journal) tidy(ctx context.Context) {
 
 // resolve stores that a portal may hold what an attempt has sent of which nothing more will be heard.
 func (j *journal) resolve(ctx context.Context, i *Intent) error {
-	if err := j.receipts.suppose(ctx, i.intent, func(Receipt) bool { return false }); err != nil {
+	if err := j.receipts.suppose(ctx, i.intent); err != nil {
 		return err
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if subject := i.intent.subject(); j.doubtful[subject] == i {
 		delete(j.doubtful, subject)
-		i.page.open--
+		delete(i.page.open, i)
 	}
 	return nil
 }
@@ -219,24 +272,25 @@ func (j *journal) settle(ctx context.Context, r Receipt) error {
 
 // close tidies as far as that is possible now.
 func (j *journal) close() {
-	j.writes.close()
 	j.mu.Lock()
 	j.closed = true
 	j.mu.Unlock()
+	j.writes.close()
 	j.work.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), receiptTimeout)
 	defer cancel()
 	j.tidy(ctx)
 }
 
-// suppose stores r, which says what a portal may hold, over whatever receipt there is: unless that
-// says so much itself, or known finds that it says what became of the attempt.
-func (rs *Receipts) suppose(ctx context.Context, r Receipt, known func(now Receipt) bool) error {
+// suppose stores that a portal may hold what an attempt has sent it, unless its receipt says so much
+// itself, or what became of the attempt.
+func (rs *Receipts) suppose(ctx context.Context, i intent) error {
 	for {
-		now, err := rs.latest(ctx, r)
-		if err != nil || now.Touched() || known(now) {
+		now, err := rs.latest(ctx, i.Receipt)
+		if err != nil || i.knows(now) {
 			return err
 		}
+		r := i.Receipt
 		r.Seq, r.Again = now.Seq, now.Again
 		if _, err = rs.Put(ctx, r); !errors.Is(err, ErrConflict) {
 			return err
@@ -244,32 +298,41 @@ func (rs *Receipts) suppose(ctx context.Context, r Receipt, known func(now Recei
 	}
 }
 
-// knows reports whether a receipt says what became of the attempt: if it is newer than that, which
-// is so when the attempt has ended, since there is one at a time.
+// knows reports whether a receipt says what became of the attempt, or of a later one at the same
+// portal. Its place does not tell: that over which the attempt's was to be stored may have been read
+// from a replica that lagged.
 func (i intent) knows(now Receipt) bool {
-	return now.Touched() || now.Seq > i.Over && now.Outcome != ""
+	return now.Touched() || now.Seq > i.Over && now.Outcome != "" && !now.LastAttempt.Before(i.LastAttempt)
 }
 
 // Recovered is what [Receipts.Recover] found.
 type Recovered struct {
-	Attempts   int // of which it is not known what became
-	Unreadable int // pages of the journal, which are left there
+	// Attempts are those of which it is not known what became: what their receipts say now.
+	Attempts []Receipt
+	// Unreadable are the places in the stream of pages that cannot be read, at least in part. They
+	// are left there.
+	Unreadable []uint64
 }
 
 // Recover finds the attempts of other processes that did not end, at the portals that has names, and
 // stores for each that the portal may hold what it was being sent. It is called when these portals
 // are taken over, before anything is decided about them.
 func (rs *Receipts) Recover(ctx context.Context, has func(portal string) bool) (found Recovered, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("recover the intents of others: %w", err)
+		}
+	}()
 	last, err := streams.Leader(ctx, rs.js, streams.Intents, streams.AllIntents)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return found, nil
 	}
 	if err != nil {
-		return found, fmt.Errorf("read the journal of intents: %w", err)
+		return found, err
 	}
 	stream, err := rs.js.Stream(ctx, streams.Intents)
 	if err != nil {
-		return found, fmt.Errorf("read the journal of intents: %w", err)
+		return found, err
 	}
 	for next := uint64(1); next <= last.Sequence; {
 		m, err := streams.LeaderNext(ctx, rs.js, streams.Intents, streams.AllIntents, next)
@@ -277,49 +340,76 @@ func (rs *Receipts) Recover(ctx context.Context, has func(portal string) bool) (
 			return found, nil
 		}
 		if err != nil {
-			return found, fmt.Errorf("read the journal of intents: %w", err)
+			return found, err
 		}
 		next = m.Sequence + 1
 		if m.Subject == rs.journal.subject {
 			continue // this process ends them itself
 		}
-		var lines []intent
-		if err := json.Unmarshal(m.Data, &lines); err != nil {
-			found.Unreadable++
-			continue
-		}
-		n, settled, err := rs.recover(ctx, lines, has)
-		found.Attempts += n
-		if err == nil && settled {
-			err = streams.Remove(ctx, stream, m.Sequence)
-		}
+		p, err := rs.recover(ctx, m.Data, has)
+		found.Attempts = append(found.Attempts, p.stored...)
 		if err != nil {
-			return found, fmt.Errorf("recover intent %d: %w", m.Sequence, err)
+			return found, err
+		}
+		if p.unreadable > 0 {
+			found.Unreadable = append(found.Unreadable, m.Sequence)
+		}
+		if p.unreadable+p.open == 0 {
+			_ = streams.Remove(ctx, stream, m.Sequence) // else the next who looks does it
 		}
 	}
 	return found, nil
 }
 
-// recover is Recover for one page. It counts what it stored, and says whether all of the page is
-// settled now.
-func (rs *Receipts) recover(ctx context.Context, lines []intent, has func(portal string) bool) (int, bool, error) {
-	var stored, open atomic.Int64
+// recovered is what was found on one page.
+type recovered struct {
+	stored           []Receipt
+	open, unreadable int // lines that are not settled now
+}
+
+// recover is Recover for one page. An error says that the server did not answer, not that the page or
+// a receipt is bad.
+func (rs *Receipts) recover(ctx context.Context, data []byte, has func(portal string) bool) (recovered, error) {
+	var lines []intent
+	if json.Unmarshal(data, &lines) != nil {
+		return recovered{unreadable: 1}, nil
+	}
+	var mu sync.Mutex
+	var p recovered
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(recoverAtOnce)
 	for _, line := range lines {
 		g.Go(func() error {
-			now, _, err := rs.Get(ctx, line.Portal, line.Key)
-			if err != nil || line.knows(now) {
-				return err
-			}
-			if !has(line.Portal) {
-				open.Add(1)
+			stored, open, err := rs.recoverLine(ctx, line, has)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case errors.Is(err, errUnreadable):
+				p.unreadable++
 				return nil
+			case err != nil:
+				return err
+			case open:
+				p.open++
+			case stored:
+				p.stored = append(p.stored, line.Receipt)
 			}
-			stored.Add(1)
-			return rs.suppose(ctx, line.Receipt, line.knows)
+			return nil
 		})
 	}
-	err := g.Wait()
-	return int(stored.Load()), open.Load() == 0, err
+	return p, g.Wait()
+}
+
+func (rs *Receipts) recoverLine(ctx context.Context, line intent, has func(portal string) bool) (stored, open bool, err error) {
+	if _, err := streams.ParseKey(string(line.Key)); err != nil || !nameForm.MatchString(line.Portal) {
+		return false, false, errUnreadable
+	}
+	now, _, err := rs.Get(ctx, line.Portal, line.Key)
+	switch {
+	case err != nil || line.knows(now):
+		return false, false, err
+	case !has(line.Portal):
+		return false, true, nil
+	}
+	return true, false, rs.suppose(ctx, line)
 }

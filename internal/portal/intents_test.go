@@ -1,7 +1,11 @@
 package portal_test
 
 import (
+	"context"
+	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -20,8 +24,15 @@ func intend(t *testing.T, rs *portal.Receipts, name, id string) (portal.Receipt,
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.WebhookID = "msg_" + name + id
+	return intendOver(t, rs, r)
+}
+
+// intendOver is intend where r was read before.
+func intendOver(t *testing.T, rs *portal.Receipts, r portal.Receipt) (portal.Receipt, *portal.Intent) {
+	t.Helper()
+	r.WebhookID = "msg_" + r.Portal
 	r.Attempts++
+	r.LastAttempt = time.Now().UTC()
 	i, err := rs.Intend(t.Context(), r, version1)
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +95,7 @@ func TestAttemptsThatDidNotEndAreRecoveredByWhoeverTakesTheirPortalsOver(t *test
 		taker := receipts(t, js)
 		defer taker.Close()
 		got, err := taker.Recover(t.Context(), func(name string) bool { return name == c.takes })
-		if err != nil || got != (portal.Recovered{Attempts: c.recovered}) {
+		if err != nil || len(got.Attempts) != c.recovered || len(got.Unreadable) != 0 {
 			t.Errorf("whoever takes %s recovers %+v, %v; expected %d", c.takes, got, err, c.recovered)
 		}
 		if left := journaled(t, js); left > 0 != c.left {
@@ -163,14 +174,86 @@ func TestAnAttemptIsNotKnownByWhatElseWasStoredMeanwhile(t *testing.T) {
 func TestAPageThatCannotBeReadHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	js := loatest.NATS(t)
-	if _, err := js.Publish(t.Context(), streams.IntentSubject("hong"), []byte(`[{"portal":`)); err != nil {
-		t.Fatal(err)
+	for _, bad := range []string{`[{"portal":`, `[{}]`} {
+		if _, err := js.Publish(t.Context(), streams.IntentSubject("hong"), []byte(bad)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	intend(t, receipts(t, js), "quan", "treo")
 	taker := receipts(t, js)
 	defer taker.Close()
 	got, err := taker.Recover(t.Context(), func(string) bool { return true })
-	if err != nil || got != (portal.Recovered{Attempts: 1, Unreadable: 1}) || journaled(t, js) != 1 {
+	if err != nil || len(got.Attempts) != 1 || len(got.Unreadable) != 2 || journaled(t, js) != 2 {
 		t.Errorf("%+v, %v, %d pages are left", got, err, journaled(t, js))
 	}
+}
+
+// A replica that lags does not know yet that an earlier attempt was refused a connection: that is not
+// what became of the later one.
+func TestAnAttemptIsNotKnownByTheReceiptOfAnEarlierOne(t *testing.T) {
+	t.Parallel()
+	js := loatest.NATS(t)
+	killed := receipts(t, js)
+	before, _, err := killed.Get(t.Context(), "quan", streams.KeyOf("ward", "treo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, i := intendOver(t, killed, before)
+	refusedConnection(t, killed, r)
+	i.End(true)
+	intendOver(t, killed, before)
+	taker := receipts(t, js)
+	defer taker.Close()
+	if _, err := taker.Recover(t.Context(), func(string) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	if v := mayHold(t, js, "quan", "treo"); v != version1 {
+		t.Errorf("may hold %v", v)
+	}
+}
+
+func TestAnAttemptThatTakesLongKeepsNoOtherInTheJournal(t *testing.T) {
+	t.Parallel()
+	js := loatest.NATS(t)
+	rs := receipts(t, js)
+	_, long := intend(t, rs, "quan", "treo")
+	n := 0
+	loatest.Eventually(t, "its page is gone", func() bool {
+		_, i := intend(t, rs, "quan", fmt.Sprint("tin-", n))
+		i.End(true)
+		n++
+		s, err := js.Stream(t.Context(), streams.Intents)
+		return err == nil && s.CachedInfo().State.FirstSeq > 1
+	})
+	taker := receipts(t, js)
+	defer taker.Close()
+	got, err := taker.Recover(t.Context(), func(string) bool { return true })
+	if err != nil || !slices.ContainsFunc(got.Attempts, func(r portal.Receipt) bool { return r.Key == streams.KeyOf("ward", "treo") }) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	long.End(true)
+	rs.Close()
+	if left := journaled(t, js); left > 0 {
+		t.Errorf("%d pages are left", left)
+	}
+}
+
+func TestWhoGivesUpBeforeTheIntentIsStoredLeavesNone(t *testing.T) {
+	t.Parallel()
+	js := loatest.NATS(t)
+	rs := receipts(t, js)
+	ctx, cancel := context.WithCancel(t.Context())
+	for n := range 50 {
+		if n == 25 {
+			cancel()
+		}
+		i, err := rs.Intend(ctx, portal.Receipt{Portal: "quan", Key: streams.KeyOf("ward", fmt.Sprint("tin-", n))}, version1)
+		if n < 25 && err != nil {
+			t.Fatal(err)
+		}
+		i.End(true)
+	}
+	cancel()
+	loatest.Eventually(t, "the journal is empty", func() bool { return journaled(t, js) == 0 })
+	rs.Close()
 }

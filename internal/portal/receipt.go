@@ -32,7 +32,7 @@ type Receipt struct {
 	Holds  article.Version `json:"holds,omitzero"`
 	Status string          `json:"status,omitempty"`
 	At     time.Time       `json:"at,omitzero"`
-	// MayHold is the latest version that was or is being sent and may have arrived; zero once
+	// MayHold is the latest version that was sent and may have arrived; zero once
 	// it is known that the portal holds no other than Holds.
 	MayHold article.Version `json:"may_hold,omitzero"`
 	// Again counts how often the article was to be sent again because what the portal holds was
@@ -46,8 +46,8 @@ type Receipt struct {
 	LastStatus  int       `json:"last_status,omitempty"`
 	LastError   string    `json:"last_error,omitempty"`
 	LastAttempt time.Time `json:"last_attempt,omitzero"`
-	// Outcome is one of the constants below, or empty where the receipt was stored before the
-	// attempt, or for another reason than one. Tried is the version that was sent, and Took how
+	// Outcome is one of the constants below, or empty where nothing was heard of the attempt, or the
+	// receipt was stored for another reason than one. Tried is the version that was sent, and Took how
 	// long it took.
 	Outcome string          `json:"outcome,omitempty"`
 	Tried   article.Version `json:"tried,omitzero"`
@@ -82,7 +82,7 @@ const (
 	// costs the same few milliseconds: fewer that are larger serve more.
 	writesAtOnce = 1
 	readsAtOnce  = 2
-	// receiptRoom bounds the receipts that wait to be stored or read. It is more than the
+	// receiptRoom bounds the receipts, and the intents, that wait to be stored or read. It is more than the
 	// bulletins that are sent at once.
 	receiptRoom = 4 * receiptBatch
 	// receiptFor is how long storing is tried while the server has no leader (an election takes
@@ -119,7 +119,8 @@ func OpenReceipts(ctx context.Context, js jetstream.JetStream) (*Receipts, error
 	return rs, nil
 }
 
-// Close stores what [Receipts.Put] was given so far, and refuses more. It is called once.
+// Close stores what [Receipts.Put] was given so far, and what is in doubt, and refuses more. It is
+// called once.
 func (rs *Receipts) Close() {
 	close(rs.closing)
 	rs.journal.close()
@@ -187,6 +188,9 @@ func (rs *Receipts) Put(ctx context.Context, r Receipt) (Receipt, error) {
 
 func (r Receipt) subject() string { return streams.ReceiptSubject(r.Portal, r.Key) }
 
+// errUnreadable says that what is stored is not what is expected there.
+var errUnreadable = errors.New("cannot be read")
+
 func parseReceipt(m *jetstream.RawStreamMsg) (Receipt, error) {
 	portal, key, err := streams.ReceiptParts(m.Subject)
 	if err != nil {
@@ -194,7 +198,7 @@ func parseReceipt(m *jetstream.RawStreamMsg) (Receipt, error) {
 	}
 	var r Receipt
 	if err := json.Unmarshal(m.Data, &r); err != nil {
-		return Receipt{}, fmt.Errorf("receipt %d: %w", m.Sequence, err)
+		return Receipt{}, fmt.Errorf("receipt %d: %w: %w", m.Sequence, errUnreadable, err)
 	}
 	r.Portal, r.Key, r.Seq = portal, key, m.Sequence
 	return r, nil

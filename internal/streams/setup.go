@@ -29,7 +29,7 @@ const (
 	MaxMessage = 8 << 20
 	// receiptsPerPair is how many outcomes are kept for one article at one portal.
 	receiptsPerPair = 3
-	// intentsBytes is a hundred times what is usually there: what is written in a second.
+	// intentsBytes is ten times what is usually there: what a busy worker writes in some seconds.
 	intentsBytes = 256 << 20
 	// deadBytes bounds the dead letters. The stream refuses more rather than forget any:
 	// work that cannot be set aside stays where it is.

@@ -117,13 +117,40 @@ func (w *Worker) State(name string) reconcile.State {
 // those who had them were sending when they ended.
 func (w *Worker) Gained(ctx context.Context, has func(name string) bool) error {
 	found, err := w.opts.Receipts.Recover(ctx, has)
-	if found.Attempts > 0 {
-		w.log.Info().Int("attempts", found.Attempts).Msg("attempts of another worker did not end, their portals may hold the articles")
+	if len(found.Unreadable) > 0 {
+		w.log.Error().Uints64("seq", found.Unreadable).Str("stream", streams.Intents).Msg("intents that cannot be read, what they name is not known to be at its portals")
 	}
-	if found.Unreadable > 0 {
-		w.log.Error().Int("pages", found.Unreadable).Str("stream", streams.Intents).Msg("intents that cannot be read, what they name is not known to be at its portals")
+	if len(found.Attempts) == 0 {
+		return err
 	}
-	return err
+	w.log.Info().Int("attempts", len(found.Attempts)).Msg("attempts of another worker did not end, their portals may hold the articles")
+	return errors.Join(err, w.followUp(ctx, found.Attempts))
+}
+
+// followUp raises the flags of attempts that were recovered after a later version: somebody who did
+// not know of the attempt may have found that this does not concern the portal.
+func (w *Worker) followUp(ctx context.Context, attempts []portal.Receipt) error {
+	var flags []reconcile.Flag
+	for _, r := range attempts {
+		e, err := w.opts.Articles.Latest(ctx, r.Key)
+		switch {
+		case errors.Is(err, streams.ErrNotFound):
+		case err != nil:
+			return err
+		case e.Version != r.MayHold:
+			flags = append(flags, flagFor(r.Portal, e.Article, r.Key, e.Seq))
+		}
+	}
+	return reconcile.Raise(ctx, w.opts.JS, flags)
+}
+
+// flagFor says that a portal may be behind on what an article is now.
+func flagFor(name string, a *article.Article, key streams.Key, seq uint64) reconcile.Flag {
+	f := reconcile.Flag{Class: streams.Normal, Kind: Kind, Target: name, Key: string(key), Seq: seq}
+	if a.Express() {
+		f.Class = streams.Express
+	}
+	return f
 }
 
 // Reconcile makes the portal hold the articles as they are now, if they concern it.
@@ -249,9 +276,10 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 	if err != nil {
 		return err
 	}
-	settled := true // until something is sent
+	settled := false
 	defer func() { intent.End(settled) }()
 	if now != a {
+		intent.End(true) // nothing is sent
 		s, err := w.compare(ctx, p, now, r)
 		if err != nil {
 			return err
@@ -263,9 +291,10 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 	}
 	answer, took, err := w.deliver(ctx, p, id, a.bulletin, a.contentType)
 	if err != nil {
+		settled = true // nothing was sent
 		return err
 	}
-	settled = false
+	settled = !answer.connected
 	if answer.err != nil && ctx.Err() != nil {
 		// The worker is being stopped. Whether the bulletin arrived will not be known.
 		return fmt.Errorf("portal %q, article %s: %w", p.Name, a.key, ctx.Err())
@@ -278,13 +307,13 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), receiptTimeout)
 	defer cancel()
 	_, err = w.opts.Receipts.Put(ctx, r)
-	settled = err == nil
+	settled = settled || err == nil
 	switch {
 	case err != nil && result.err == nil:
 		return err
 	case err != nil:
 		w.log.Warn().Err(err).Str("portal", p.Name).Str("article", string(a.key)).Msg("failed attempt not noted")
-	case first && result.err == nil:
+	case first && r.Touched():
 		if err := w.overtaken(ctx, p, a); err != nil {
 			return err
 		}
@@ -302,11 +331,7 @@ func (w *Worker) overtaken(ctx context.Context, p portal.Portal, a *prepared) er
 	if err != nil || now.seq == a.seq {
 		return err
 	}
-	f := reconcile.Flag{Class: streams.Normal, Kind: Kind, Target: p.Name, Key: string(a.key), Seq: now.seq}
-	if now.Express() {
-		f.Class = streams.Express
-	}
-	return reconcile.Raise(ctx, w.opts.JS, []reconcile.Flag{f})
+	return reconcile.Raise(ctx, w.opts.JS, []reconcile.Flag{flagFor(p.Name, now.Article, a.key, now.seq)})
 }
 
 // begin starts an attempt at an article: an intent is on disk before there is one, if it is the

@@ -184,7 +184,7 @@ func (w *Worker) sendDigest(ctx context.Context, p portal.Portal, c collected) (
 	}
 	receipts := make([]portal.Receipt, len(c.entries))
 	intents := make([]*portal.Intent, len(c.entries))
-	settled := true // until something is sent
+	settled := true
 	defer func() {
 		for _, i := range intents {
 			i.End(settled)
@@ -205,11 +205,13 @@ func (w *Worker) sendDigest(ctx context.Context, p portal.Portal, c collected) (
 	if err := g.Wait(); err != nil {
 		return false, err
 	}
+	settled = false
 	answer, took, err := w.deliver(ctx, p, id, body, events.JSONType)
 	if err != nil {
+		settled = true // nothing was sent
 		return false, err
 	}
-	settled = false
+	settled = !answer.connected
 	if answer.err != nil && ctx.Err() != nil {
 		// The worker is being stopped. Whether the digest arrived will not be known.
 		return false, fmt.Errorf("portal %q, digest %s: %w", p.Name, id, ctx.Err())
@@ -228,9 +230,10 @@ func (w *Worker) sendDigest(ctx context.Context, p portal.Portal, c collected) (
 	var stored errgroup.Group
 	for i, e := range c.entries {
 		stored.Go(func() error {
-			_, err := w.opts.Receipts.Put(ctx, outcome(receipts[i], e.article, answer, result, took))
-			intents[i].End(err == nil)
-			if err == nil && intents[i] != nil && result.err == nil {
+			r := outcome(receipts[i], e.article, answer, result, took)
+			_, err := w.opts.Receipts.Put(ctx, r)
+			intents[i].End(settled || err == nil)
+			if err == nil && intents[i] != nil && r.Touched() {
 				err = w.overtaken(ctx, p, e.article)
 			}
 			return err

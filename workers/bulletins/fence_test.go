@@ -269,3 +269,27 @@ func TestAVersionThatComesDuringTheFirstAttemptFollowsIt(t *testing.T) {
 		return h.Bulletin.Data.Status == events.StatusWithdrawn
 	})
 }
+
+// Somebody who did not know of an attempt may have found that there is nothing to withdraw.
+func TestAnAttemptThatIsRecoveredIsFollowedUpThoughNoFlagIsUp(t *testing.T) {
+	t.Parallel()
+	js := loatest.NATS(t)
+	s := stopped(t, js)
+	r := s.receive(t, portal.Portal{Name: "quan"}, receiver.Options{})
+	key := streams.KeyOf("ward", "bai")
+	killed, err := portal.OpenReceipts(t.Context(), js)
+	if err == nil {
+		_, err = killed.Intend(t.Context(), portal.Receipt{Portal: "quan", Key: key, GUID: guid("bai")}, article.Version{Number: 1})
+	}
+	if err == nil {
+		_, err = s.articles.Put(t.Context(), withdrawal("bai", 2), 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.run(t, 0, quick)
+	loatest.Eventually(t, "the withdrawal is there", func() bool {
+		h, _ := r.Get(guid("bai"))
+		return h.Bulletin.Data.Status == events.StatusWithdrawn
+	})
+}
