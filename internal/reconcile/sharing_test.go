@@ -98,7 +98,10 @@ func (c *crew) shared(t *testing.T, workers int) {
 	round := 0
 	loatest.Eventually(t, fmt.Sprint("the groups are shared evenly by ", workers), func() bool {
 		round++
-		n := c.seen(t, fmt.Sprintf("%d-%d", len(c.level), round))
+		c.mu.Lock()
+		sofar := len(c.level)
+		c.mu.Unlock()
+		n := c.seen(t, fmt.Sprintf("%d-%d", sofar, round))
 		least, most, total := streams.Partitions, 0, 0
 		for _, groups := range n {
 			least, most, total = min(least, groups), max(most, groups), total+groups
