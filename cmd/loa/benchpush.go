@@ -354,7 +354,7 @@ func (pb *pushBench) due(ctx context.Context, s *pushStack, articles int) (time.
 		if err != nil {
 			return time.Time{}, nil, err
 		}
-		flags = append(flags, router.Flags(bulletins.Kind, names, e)...)
+		flags = append(flags, reconcile.FlagsFor(bulletins.Kind, names, e)...)
 	}
 	done := s.delivered.expect(len(flags))
 	s.mu.Lock()

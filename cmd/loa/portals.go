@@ -19,7 +19,6 @@ import (
 	"github.com/loa-syndication/loa/internal/reconcile"
 	"github.com/loa-syndication/loa/internal/streams"
 	"github.com/loa-syndication/loa/workers/bulletins"
-	"github.com/loa-syndication/loa/workers/router"
 )
 
 // openPortals opens the registry for one command.
@@ -445,7 +444,7 @@ func raiseFor(ctx context.Context, s *session, name string, since time.Time) (in
 		if !a.Live() || a.Published.Before(since) {
 			continue
 		}
-		f := router.Flags(bulletins.Kind, []string{name}, a)
+		f := reconcile.FlagsFor(bulletins.Kind, []string{name}, a)
 		f[0].Class = streams.Normal // what is old news overtakes nothing
 		if flags = append(flags, f...); len(flags) == raisePage {
 			if err := flush(); err != nil {

@@ -12,7 +12,6 @@ import (
 	"github.com/loa-syndication/loa/internal/reconcile"
 	"github.com/loa-syndication/loa/internal/streams"
 	"github.com/loa-syndication/loa/workers/bulletins"
-	"github.com/loa-syndication/loa/workers/router"
 )
 
 type portalsReplayCmd struct {
@@ -138,7 +137,7 @@ func (c *portalsReplayCmd) replay(ctx context.Context, s *session, receipts *por
 		if r.Holds == (article.Version{}) {
 			continue
 		}
-		f := router.Flags(bulletins.Kind, []string{c.Name}, page[i])
+		f := reconcile.FlagsFor(bulletins.Kind, []string{c.Name}, page[i])
 		f[0].Class = streams.Normal // it is not new
 		flags = append(flags, f...)
 		if !c.DryRun {

@@ -35,6 +35,19 @@ type Flag struct {
 	Until    time.Time
 }
 
+// FlagsFor are those by which targets learn of an article's version.
+func FlagsFor(kind string, targets []string, e streams.Entry) []Flag {
+	class := streams.Normal
+	if e.Express() {
+		class = streams.Express
+	}
+	flags := make([]Flag, len(targets))
+	for i, t := range targets {
+		flags[i] = Flag{Class: class, Kind: kind, Target: t, Key: string(e.Key), Seq: e.Seq}
+	}
+	return flags
+}
+
 func (f Flag) subject() string { return streams.FlagSubject(f.Class, f.Kind, f.Target, f.Key) }
 
 // body is "<seq> <raised, ms>", and " <failures> <until, ms>" if there were failures.

@@ -138,19 +138,10 @@ func (w *Worker) followUp(ctx context.Context, attempts []portal.Receipt) error 
 		case err != nil:
 			return err
 		case e.Version != r.MayHold:
-			flags = append(flags, flagFor(r.Portal, e.Article, r.Key, e.Seq))
+			flags = append(flags, reconcile.FlagsFor(Kind, []string{r.Portal}, e)...)
 		}
 	}
 	return reconcile.Raise(ctx, w.opts.JS, flags)
-}
-
-// flagFor says that a portal may be behind on what an article is now.
-func flagFor(name string, a *article.Article, key streams.Key, seq uint64) reconcile.Flag {
-	f := reconcile.Flag{Class: streams.Normal, Kind: Kind, Target: name, Key: string(key), Seq: seq}
-	if a.Express() {
-		f.Class = streams.Express
-	}
-	return f
 }
 
 // Reconcile makes the portal hold the articles as they are now, if they concern it.
@@ -331,7 +322,8 @@ func (w *Worker) overtaken(ctx context.Context, p portal.Portal, a *prepared) er
 	if err != nil || now.seq == a.seq {
 		return err
 	}
-	return reconcile.Raise(ctx, w.opts.JS, []reconcile.Flag{flagFor(p.Name, now.Article, a.key, now.seq)})
+	e := streams.Entry{Article: now.Article, Key: now.key, Seq: now.seq}
+	return reconcile.Raise(ctx, w.opts.JS, reconcile.FlagsFor(Kind, []string{p.Name}, e))
 }
 
 // begin starts an attempt at an article: an intent is on disk before there is one, if it is the

@@ -328,11 +328,7 @@ func (s *stack) publish(t testing.TB, a *article.Article) streams.Entry {
 // flag flags portals for an article as the router does.
 func (s *stack) flag(t testing.TB, e streams.Entry, portals ...string) {
 	t.Helper()
-	class := streams.Normal
-	if e.Express() {
-		class = streams.Express
-	}
-	s.raise(t, class, e.Key, e.Seq, portals...)
+	s.up(t, reconcile.FlagsFor(bulletins.Kind, portals, e))
 }
 
 func (s *stack) raise(t testing.TB, class string, key streams.Key, seq uint64, portals ...string) {
@@ -341,6 +337,11 @@ func (s *stack) raise(t testing.TB, class string, key streams.Key, seq uint64, p
 	for _, name := range portals {
 		flags = append(flags, reconcile.Flag{Class: class, Kind: bulletins.Kind, Target: name, Key: string(key), Seq: seq})
 	}
+	s.up(t, flags)
+}
+
+func (s *stack) up(t testing.TB, flags []reconcile.Flag) {
+	t.Helper()
 	if err := reconcile.Raise(t.Context(), s.js, flags); err != nil {
 		t.Fatal(err)
 	}

@@ -205,7 +205,7 @@ func (r *Router) flags(ctx context.Context, m jetstream.Msg) ([]reconcile.Flag, 
 		if err != nil {
 			return nil, fmt.Errorf("find the targets of kind %s for article %s: %w", kind, e.Key, err)
 		}
-		flags = append(flags, Flags(kind, targets, e)...)
+		flags = append(flags, reconcile.FlagsFor(kind, targets, e)...)
 	}
 	return flags, nil
 }
@@ -218,19 +218,6 @@ func ask(ctx context.Context, concerned Concerned, e streams.Entry) (targets []s
 		}
 	}()
 	return concerned(ctx, e)
-}
-
-// Flags are those by which the targets learn of an article's version.
-func Flags(kind string, targets []string, e streams.Entry) []reconcile.Flag {
-	class := streams.Normal
-	if e.Express() {
-		class = streams.Express
-	}
-	flags := make([]reconcile.Flag, len(targets))
-	for i, t := range targets {
-		flags[i] = reconcile.Flag{Class: class, Kind: kind, Target: t, Key: string(e.Key), Seq: e.Seq}
-	}
-	return flags
 }
 
 // retry hands a version back. Nothing is ever given up here: a log entry that cannot be read
