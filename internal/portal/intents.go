@@ -334,15 +334,13 @@ func (rs *Receipts) Recover(ctx context.Context, has func(portal string) bool) (
 	if err != nil {
 		return found, err
 	}
-	for next := uint64(1); next <= last.Sequence; {
-		m, err := streams.LeaderNext(ctx, rs.js, streams.Intents, streams.AllIntents, next)
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return found, nil
-		}
+	for m, err := range streams.LeaderAll(ctx, rs.js, streams.Intents, streams.AllIntents) {
 		if err != nil {
 			return found, err
 		}
-		next = m.Sequence + 1
+		if m.Sequence > last.Sequence {
+			break // written since, and so by those who have their portals
+		}
 		if m.Subject == rs.journal.subject {
 			continue // this process ends them itself
 		}

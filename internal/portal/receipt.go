@@ -133,23 +133,20 @@ func (rs *Receipts) Close() {
 // which [Receipts.Put] would find out: before it is decided to leave a portal alone, ask
 // [Receipts.Latest].
 func (rs *Receipts) Get(ctx context.Context, portal string, key streams.Key) (Receipt, bool, error) {
-	r := Receipt{Portal: portal, Key: key}
-	err := rs.journal.settle(ctx, r)
-	if err == nil {
-		r, err = rs.reads.ask(ctx, r)
-	}
-	if err != nil {
-		return Receipt{}, false, fmt.Errorf("read receipt of portal %q for %s: %w", portal, key, err)
-	}
-	return r, r.Seq > 0, nil
+	return rs.get(ctx, portal, key, rs.reads.ask)
 }
 
 // Latest is Get, answered by the stream's leader, which is never behind.
 func (rs *Receipts) Latest(ctx context.Context, portal string, key streams.Key) (Receipt, bool, error) {
+	return rs.get(ctx, portal, key, rs.latest)
+}
+
+// get reads a pair's receipt, once what is in doubt of it is settled.
+func (rs *Receipts) get(ctx context.Context, portal string, key streams.Key, read func(context.Context, Receipt) (Receipt, error)) (Receipt, bool, error) {
 	r := Receipt{Portal: portal, Key: key}
 	err := rs.journal.settle(ctx, r)
 	if err == nil {
-		r, err = rs.latest(ctx, r)
+		r, err = read(ctx, r)
 	}
 	if err != nil {
 		return Receipt{}, false, fmt.Errorf("read receipt of portal %q for %s: %w", portal, key, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -44,9 +45,30 @@ func Leader(ctx context.Context, js jetstream.JetStream, stream, subject string)
 	return askLeader(ctx, js, stream, map[string]any{"last_by_subj": subject})
 }
 
-// LeaderNext is Leader for the first message from a sequence on whose subject matches.
-func LeaderNext(ctx context.Context, js jetstream.JetStream, stream, subject string, seq uint64) (*jetstream.RawStreamMsg, error) {
+// leaderNext is Leader for the first message from a sequence on whose subject matches.
+func leaderNext(ctx context.Context, js jetstream.JetStream, stream, subject string, seq uint64) (*jetstream.RawStreamMsg, error) {
 	return askLeader(ctx, js, stream, map[string]any{"seq": seq, "next_by_subj": subject})
+}
+
+// LeaderAll gives the messages whose subjects match, in the stream's order, one by one from its leader.
+// It ends at the first error.
+func LeaderAll(ctx context.Context, js jetstream.JetStream, stream, subject string) iter.Seq2[*jetstream.RawStreamMsg, error] {
+	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
+		for next := uint64(1); ; {
+			m, err := leaderNext(ctx, js, stream, subject, next)
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				return
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			next = m.Sequence + 1
+			if !yield(m, nil) {
+				return
+			}
+		}
+	}
 }
 
 func askLeader(ctx context.Context, js jetstream.JetStream, stream string, question map[string]any) (*jetstream.RawStreamMsg, error) {

@@ -87,7 +87,7 @@ func (l *Log) After(ctx context.Context, key Key, seq uint64) (Entry, error) {
 
 // LatestAfter is After, answered by the stream's leader.
 func (l *Log) LatestAfter(ctx context.Context, key Key, seq uint64) (Entry, error) {
-	m, err := LeaderNext(ctx, l.js, Articles, ArticleSubject(key), seq+1)
+	m, err := leaderNext(ctx, l.js, Articles, ArticleSubject(key), seq+1)
 	return found(key, m, err)
 }
 

@@ -130,17 +130,11 @@ const usesSubject = "$KV." + UsesBucket + "."
 // scan gives the values of the keys that match. It asks the bucket's leader, which is never behind.
 func (u *Uses) scan(ctx context.Context, keys string) iter.Seq2[*jetstream.RawStreamMsg, error] {
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
-		for next := uint64(1); ; {
-			m, err := LeaderNext(ctx, u.js, "KV_"+UsesBucket, usesSubject+keys, next)
-			if errors.Is(err, jetstream.ErrMsgNotFound) {
-				return
+		for m, err := range LeaderAll(ctx, u.js, "KV_"+UsesBucket, usesSubject+keys) {
+			if err == nil && deleted(m) {
+				continue
 			}
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			next = m.Sequence + 1
-			if !deleted(m) && !yield(m, nil) {
+			if !yield(m, err) {
 				return
 			}
 		}
