@@ -173,16 +173,22 @@ func (j *journal) write(batch []*call[Receipt, *Intent]) {
 	j.pages = append(j.pages, p)
 }
 
-// old gives the attempts to be carried forward. With none, there are no pages to be rid of thereby.
+// old gives the attempts to be carried forward, the oldest first; what is more than a page holds is
+// carried next time.
 func (j *journal) old(now time.Time) []*Intent {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var all []*Intent
 	for _, p := range j.pages {
-		if now.Sub(p.at) < carryAfter || len(all)+len(p.open) > receiptBatch {
+		if now.Sub(p.at) < carryAfter {
 			break
 		}
-		all = slices.AppendSeq(all, maps.Keys(p.open))
+		for i := range p.open {
+			if len(all) == receiptBatch {
+				return all
+			}
+			all = append(all, i)
+		}
 	}
 	return all
 }
