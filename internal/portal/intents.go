@@ -313,8 +313,7 @@ func (i intent) knows(now Receipt) bool {
 
 // Recovered is what [Receipts.Recover] found.
 type Recovered struct {
-	// Attempts are those of which it is not known what became: what their receipts say now.
-	Attempts []Receipt
+	Attempts int // of which it is not known what became, and which receipts tell of now
 	// Unreadable are the places in the stream of pages that cannot be read, at least in part. They
 	// are left there.
 	Unreadable []uint64
@@ -323,7 +322,10 @@ type Recovered struct {
 // Recover finds the attempts of other processes that did not end, at the portals that has names, and
 // stores for each that the portal may hold what it was being sent. It is called when these portals
 // are taken over, before anything is decided about them.
-func (rs *Receipts) Recover(ctx context.Context, has func(portal string) bool) (found Recovered, err error) {
+//
+// Before that, tell is given what will be stored: after an error of it, nothing is, and the attempt is
+// found again. It is called by many goroutines.
+func (rs *Receipts) Recover(ctx context.Context, has func(portal string) bool, tell func(context.Context, Receipt) error) (found Recovered, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("recover the intents of others: %w", err)
@@ -350,8 +352,8 @@ func (rs *Receipts) Recover(ctx context.Context, has func(portal string) bool) (
 		if m.Subject == rs.journal.subject {
 			continue // this process ends them itself
 		}
-		p, err := rs.recover(ctx, m.Data, has)
-		found.Attempts = append(found.Attempts, p.stored...)
+		p, err := rs.recover(ctx, m.Data, has, tell)
+		found.Attempts += p.stored
 		if err != nil {
 			return found, err
 		}
@@ -367,13 +369,13 @@ func (rs *Receipts) Recover(ctx context.Context, has func(portal string) bool) (
 
 // recovered is what was found on one page.
 type recovered struct {
-	stored           []Receipt
-	open, unreadable int // lines that are not settled now
+	stored           int // lines of which receipts tell now
+	open, unreadable int // lines that are not settled
 }
 
-// recover is Recover for one page. An error says that the server did not answer, not that the page or
-// a receipt is bad.
-func (rs *Receipts) recover(ctx context.Context, data []byte, has func(portal string) bool) (recovered, error) {
+// recover is Recover for one page. An error says that the server did not answer, or is that of tell,
+// not that the page or a receipt is bad.
+func (rs *Receipts) recover(ctx context.Context, data []byte, has func(portal string) bool, tell func(context.Context, Receipt) error) (recovered, error) {
 	var lines []intent
 	if json.Unmarshal(data, &lines) != nil {
 		return recovered{unreadable: 1}, nil
@@ -384,7 +386,7 @@ func (rs *Receipts) recover(ctx context.Context, data []byte, has func(portal st
 	g.SetLimit(recoverAtOnce)
 	for _, line := range lines {
 		g.Go(func() error {
-			stored, open, err := rs.recoverLine(ctx, line, has)
+			stored, open, err := rs.recoverLine(ctx, line, has, tell)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -396,15 +398,16 @@ func (rs *Receipts) recover(ctx context.Context, data []byte, has func(portal st
 			case open:
 				p.open++
 			case stored:
-				p.stored = append(p.stored, line.Receipt)
+				p.stored++
 			}
 			return nil
 		})
 	}
-	return p, g.Wait()
+	err := g.Wait()
+	return p, err // as it is by then
 }
 
-func (rs *Receipts) recoverLine(ctx context.Context, line intent, has func(portal string) bool) (stored, open bool, err error) {
+func (rs *Receipts) recoverLine(ctx context.Context, line intent, has func(portal string) bool, tell func(context.Context, Receipt) error) (stored, open bool, err error) {
 	if _, err := streams.ParseKey(string(line.Key)); err != nil || !nameForm.MatchString(line.Portal) {
 		return false, false, errUnreadable
 	}
@@ -414,6 +417,9 @@ func (rs *Receipts) recoverLine(ctx context.Context, line intent, has func(porta
 		return false, false, err
 	case !has(line.Portal):
 		return false, true, nil
+	}
+	if err := tell(ctx, line.Receipt); err != nil {
+		return false, false, err
 	}
 	return true, false, rs.suppose(ctx, line)
 }

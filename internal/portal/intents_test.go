@@ -2,8 +2,10 @@ package portal_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,6 +63,22 @@ func mayHold(t *testing.T, js jetstream.JetStream, name, id string) article.Vers
 	return r.MayHold
 }
 
+// heard is told of recovered attempts.
+type heard struct {
+	err  error // the answer
+	mu   sync.Mutex
+	keys []streams.Key
+}
+
+func (h *heard) tell(_ context.Context, r portal.Receipt) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.keys = append(h.keys, r.Key)
+	return h.err
+}
+
+func unheard(context.Context, portal.Receipt) error { return nil }
+
 func journaled(t *testing.T, js jetstream.JetStream) uint64 {
 	t.Helper()
 	s, err := js.Stream(t.Context(), streams.Intents)
@@ -94,8 +112,8 @@ func TestAttemptsThatDidNotEndAreRecoveredByWhoeverTakesTheirPortalsOver(t *test
 	}{{"xa", 0, true}, {"quan", 2, true}, {"quan", 0, true}, {"huyen", 1, false}} {
 		taker := receipts(t, js)
 		defer taker.Close()
-		got, err := taker.Recover(t.Context(), func(name string) bool { return name == c.takes })
-		if err != nil || len(got.Attempts) != c.recovered || len(got.Unreadable) != 0 {
+		got, err := taker.Recover(t.Context(), func(name string) bool { return name == c.takes }, unheard)
+		if err != nil || got.Attempts != c.recovered || len(got.Unreadable) != 0 {
 			t.Errorf("whoever takes %s recovers %+v, %v; expected %d", c.takes, got, err, c.recovered)
 		}
 		if left := journaled(t, js); left > 0 != c.left {
@@ -163,7 +181,7 @@ func TestAnAttemptIsNotKnownByWhatElseWasStoredMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := other.Recover(t.Context(), func(string) bool { return true }); err != nil {
+	if _, err := other.Recover(t.Context(), func(string) bool { return true }, unheard); err != nil {
 		t.Fatal(err)
 	}
 	if r, _, err := other.Get(t.Context(), "quan", streams.KeyOf("ward", "treo")); err != nil || r.MayHold != version1 || r.Again != 1 {
@@ -182,8 +200,8 @@ func TestAPageThatCannotBeReadHoldsUpNoOther(t *testing.T) {
 	intend(t, receipts(t, js), "quan", "treo")
 	taker := receipts(t, js)
 	defer taker.Close()
-	got, err := taker.Recover(t.Context(), func(string) bool { return true })
-	if err != nil || len(got.Attempts) != 1 || len(got.Unreadable) != 2 || journaled(t, js) != 2 {
+	got, err := taker.Recover(t.Context(), func(string) bool { return true }, unheard)
+	if err != nil || got.Attempts != 1 || len(got.Unreadable) != 2 || journaled(t, js) != 2 {
 		t.Errorf("%+v, %v, %d pages are left", got, err, journaled(t, js))
 	}
 }
@@ -204,7 +222,7 @@ func TestAnAttemptIsNotKnownByTheReceiptOfAnEarlierOne(t *testing.T) {
 	intendOver(t, killed, before)
 	taker := receipts(t, js)
 	defer taker.Close()
-	if _, err := taker.Recover(t.Context(), func(string) bool { return true }); err != nil {
+	if _, err := taker.Recover(t.Context(), func(string) bool { return true }, unheard); err != nil {
 		t.Fatal(err)
 	}
 	if v := mayHold(t, js, "quan", "treo"); v != version1 {
@@ -227,9 +245,10 @@ func TestAnAttemptThatTakesLongKeepsNoOtherInTheJournal(t *testing.T) {
 	})
 	taker := receipts(t, js)
 	defer taker.Close()
-	got, err := taker.Recover(t.Context(), func(string) bool { return true })
-	if err != nil || !slices.ContainsFunc(got.Attempts, func(r portal.Receipt) bool { return r.Key == streams.KeyOf("ward", "treo") }) {
-		t.Errorf("%+v, %v", got, err)
+	var told heard
+	_, err := taker.Recover(t.Context(), func(string) bool { return true }, told.tell)
+	if err != nil || !slices.Contains(told.keys, streams.KeyOf("ward", "treo")) {
+		t.Errorf("%v, %v", told.keys, err)
 	}
 	long.End(true)
 	rs.Close()
@@ -256,4 +275,22 @@ func TestWhoGivesUpBeforeTheIntentIsStoredLeavesNone(t *testing.T) {
 	cancel()
 	loatest.Eventually(t, "the journal is empty", func() bool { return journaled(t, js) == 0 })
 	rs.Close()
+}
+
+func TestAnAttemptOfWhichNobodyCouldBeToldIsFoundAgain(t *testing.T) {
+	t.Parallel()
+	js := loatest.NATS(t)
+	intend(t, receipts(t, js), "quan", "treo")
+	taker := receipts(t, js)
+	defer taker.Close()
+	all := func(string) bool { return true }
+	deaf := heard{err: errors.New("không nghe")}
+	if _, err := taker.Recover(t.Context(), all, deaf.tell); !errors.Is(err, deaf.err) {
+		t.Errorf("got %v", err)
+	}
+	var told heard
+	got, err := taker.Recover(t.Context(), all, told.tell)
+	if err != nil || got.Attempts != 1 || len(told.keys) != 1 || mayHold(t, js, "quan", "treo") != version1 {
+		t.Errorf("%+v, told of %v, %v", got, told.keys, err)
+	}
 }

@@ -116,32 +116,27 @@ func (w *Worker) State(name string) reconcile.State {
 // Gained is told that portals are this worker's from now on, for [reconcile.Options]: it finds what
 // those who had them were sending when they ended.
 func (w *Worker) Gained(ctx context.Context, has func(name string) bool) error {
-	found, err := w.opts.Receipts.Recover(ctx, has)
+	found, err := w.opts.Receipts.Recover(ctx, has, w.followUp)
 	if len(found.Unreadable) > 0 {
 		w.log.Error().Uints64("seq", found.Unreadable).Str("stream", streams.Intents).Msg("intents that cannot be read, what they name is not known to be at its portals")
 	}
-	if len(found.Attempts) == 0 {
-		return err
+	if found.Attempts > 0 {
+		w.log.Info().Int("attempts", found.Attempts).Msg("attempts of another worker did not end, their portals may hold the articles")
 	}
-	w.log.Info().Int("attempts", len(found.Attempts)).Msg("attempts of another worker did not end, their portals may hold the articles")
-	return errors.Join(err, w.followUp(ctx, found.Attempts))
+	return err
 }
 
-// followUp raises the flags of attempts that were recovered after a later version: somebody who did
-// not know of the attempt may have found that this does not concern the portal.
-func (w *Worker) followUp(ctx context.Context, attempts []portal.Receipt) error {
-	var flags []reconcile.Flag
-	for _, r := range attempts {
-		e, err := w.opts.Articles.Latest(ctx, r.Key)
-		switch {
-		case errors.Is(err, streams.ErrNotFound):
-		case err != nil:
-			return err
-		case e.Version != r.MayHold:
-			flags = append(flags, reconcile.FlagsFor(Kind, []string{r.Portal}, e)...)
-		}
+// followUp raises the flag of an attempt that is recovered after a later version: somebody who did not
+// know of the attempt may have found that this does not concern the portal.
+func (w *Worker) followUp(ctx context.Context, r portal.Receipt) error {
+	e, err := w.opts.Articles.Latest(ctx, r.Key)
+	if errors.Is(err, streams.ErrNotFound) {
+		return nil
 	}
-	return reconcile.Raise(ctx, w.opts.JS, flags)
+	if err != nil || e.Version == r.MayHold {
+		return err
+	}
+	return reconcile.Raise(ctx, w.opts.JS, reconcile.FlagsFor(Kind, []string{r.Portal}, e))
 }
 
 // Reconcile makes the portal hold the articles as they are now, if they concern it.
