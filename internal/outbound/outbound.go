@@ -85,12 +85,18 @@ func New(o Options) *http.Client {
 	return newClient(o, newGuard(o.Allow).control)
 }
 
-// newClient makes a client that dials what control lets pass.
-func newClient(o Options, control func(network, address string, raw syscall.RawConn) error) *http.Client {
-	dialer := &net.Dialer{Timeout: dialTimeout, Control: control, Resolver: o.Resolver}
+// control decides on an address that is about to be dialled; see [net.Dialer.Control].
+type control func(network, address string, raw syscall.RawConn) error
+
+func newDialer(o Options, c control) *net.Dialer {
+	return &net.Dialer{Timeout: dialTimeout, Control: c, Resolver: o.Resolver}
+}
+
+// newClient makes a client that dials what c lets pass.
+func newClient(o Options, c control) *http.Client {
 	transport := &http.Transport{
 		Proxy:                  nil, // a proxy would dial in our place, unchecked
-		DialContext:            dialer.DialContext,
+		DialContext:            newDialer(o, c).DialContext,
 		TLSClientConfig:        o.TLS.Clone(),
 		TLSHandshakeTimeout:    tlsTimeout,
 		DisableCompression:     true, // else a few bytes inflate to any number

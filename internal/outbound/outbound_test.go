@@ -34,6 +34,21 @@ func client(t *testing.T, o Options) *http.Client {
 	return c
 }
 
+// overDirect is a client over a transport that follows no redirects.
+func overDirect(o Options, d *Direct) *http.Client {
+	return &http.Client{Transport: d, Timeout: o.Timeout, CheckRedirect: followAtMost(0)}
+}
+
+// both runs a test with a client, and with one over a [Direct].
+func both(t *testing.T, o Options, test func(*testing.T, *http.Client)) {
+	t.Run("client", func(t *testing.T) { test(t, client(t, o)) })
+	t.Run("direct", func(t *testing.T) {
+		d := NewDirect(o)
+		t.Cleanup(d.CloseIdleConnections)
+		test(t, overDirect(o, d))
+	})
+}
+
 func get(t *testing.T, c *http.Client, url string) ([]byte, int, error) {
 	t.Helper()
 	resp, err := c.Get(url)
@@ -60,23 +75,24 @@ func wantRefused(t *testing.T, err error, rule string) {
 }
 
 func TestPrivateAddressesAreRefusedInEveryForm(t *testing.T) {
-	c := client(t, Options{Timeout: 5 * time.Second})
-	for _, host := range []string{
-		"127.0.0.1", "127.1", "127.0.1", "2130706433", "0177.0.0.1", "0x7f.1", "0x7f000001", "127.0.0.1.", "127.0.0.0x1",
-		"0.0.0.0", "0", "localhost", "[::1]", "[::]",
-		"[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::1]",
-		"[2002:7f00:1::]",                        // 6to4 of 127.0.0.1
-		"[2001:0:4136:e378:8000:63bf:80ff:fffe]", // Teredo of 127.0.0.1
-		"[fd00:ec2::254]", "[fe80::1]", "[fe80::1%25eth0]", "[fec0::1]", "[ff02::1]", "[2001:db8::1]", "[3fff::1]",
-		"169.254.169.254", "100.64.0.1", "100.127.255.254", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1",
-		"192.0.0.1", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "240.0.0.1", "255.255.255.255",
-		"127.0.0.1", // full-width digits, which IDNA maps to ASCII
-	} {
-		t.Run(host, func(t *testing.T) {
-			_, _, err := get(t, c, "http://"+host+":8080/")
-			wantRefused(t, err, "")
-		})
-	}
+	both(t, Options{Timeout: 5 * time.Second}, func(t *testing.T, c *http.Client) {
+		for _, host := range []string{
+			"127.0.0.1", "127.1", "127.0.1", "2130706433", "0177.0.0.1", "0x7f.1", "0x7f000001", "127.0.0.1.", "127.0.0.0x1",
+			"0.0.0.0", "0", "localhost", "[::1]", "[::]",
+			"[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::1]",
+			"[2002:7f00:1::]",                        // 6to4 of 127.0.0.1
+			"[2001:0:4136:e378:8000:63bf:80ff:fffe]", // Teredo of 127.0.0.1
+			"[fd00:ec2::254]", "[fe80::1]", "[fe80::1%25eth0]", "[fec0::1]", "[ff02::1]", "[2001:db8::1]", "[3fff::1]",
+			"169.254.169.254", "100.64.0.1", "100.127.255.254", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1",
+			"192.0.0.1", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "240.0.0.1", "255.255.255.255",
+			"127.0.0.1", // full-width digits, which IDNA maps to ASCII
+		} {
+			t.Run(host, func(t *testing.T) {
+				_, _, err := get(t, c, "http://"+host+":8080/")
+				wantRefused(t, err, "")
+			})
+		}
+	})
 }
 
 func TestPublicAddressesPassTheGuard(t *testing.T) {
@@ -112,10 +128,12 @@ func TestNAT64IsCheckedByTheAddressWithin(t *testing.T) {
 
 func TestRedirectIsReturnedWhenNoneIsAllowed(t *testing.T) {
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) })
-	_, status, err := get(t, client(t, Options{Allow: loopback}), url)
-	if err != nil || status != http.StatusFound {
-		t.Fatalf("got %d, %v; want the 302 itself", status, err)
-	}
+	both(t, Options{Allow: loopback}, func(t *testing.T, c *http.Client) {
+		_, status, err := get(t, c, url)
+		if err != nil || status != http.StatusFound {
+			t.Fatalf("got %d, %v; want the 302 itself", status, err)
+		}
+	})
 }
 
 func TestRedirectsAreCheckedHopByHop(t *testing.T) {
@@ -165,16 +183,20 @@ func TestRedirectsAreCounted(t *testing.T) {
 
 func TestHTTPSOnlyClientRefusesHTTP(t *testing.T) {
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) {})
-	_, _, err := get(t, client(t, Options{Allow: loopback, HTTPSOnly: true}), url)
-	wantRefused(t, err, "https required")
+	both(t, Options{Allow: loopback, HTTPSOnly: true}, func(t *testing.T, c *http.Client) {
+		_, _, err := get(t, c, url)
+		wantRefused(t, err, "https required")
+	})
 }
 
 func TestProxiesFromTheEnvironmentAreIgnored(t *testing.T) {
 	proxy := serve(t, func(w http.ResponseWriter, r *http.Request) { t.Error("proxy was called") })
 	t.Setenv("HTTP_PROXY", proxy)
 	t.Setenv("http_proxy", proxy)
-	_, _, err := get(t, client(t, Options{Allow: loopback, Timeout: 5 * time.Second}), "http://10.255.255.1:8080/")
-	wantRefused(t, err, "10.0.0.0/8")
+	both(t, Options{Allow: loopback, Timeout: 5 * time.Second}, func(t *testing.T, c *http.Client) {
+		_, _, err := get(t, c, "http://10.255.255.1:8080/")
+		wantRefused(t, err, "10.0.0.0/8")
+	})
 }
 
 func TestCookiesAreNotKept(t *testing.T) {
@@ -184,12 +206,13 @@ func TestCookiesAreNotKept(t *testing.T) {
 		}
 		http.SetCookie(w, &http.Cookie{Name: "id", Value: "1"})
 	})
-	c := client(t, Options{Allow: loopback})
-	for range 2 {
-		if _, _, err := get(t, c, url); err != nil {
-			t.Fatal(err)
+	both(t, Options{Allow: loopback}, func(t *testing.T, c *http.Client) {
+		for range 2 {
+			if _, _, err := get(t, c, url); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
+	})
 }
 
 func TestSlowDripEndsAtTheDeadline(t *testing.T) {
@@ -208,18 +231,20 @@ func TestSlowDripEndsAtTheDeadline(t *testing.T) {
 			}
 		}
 	})
-	start := time.Now()
-	body, _, err := get(t, client(t, Options{Allow: loopback, Timeout: 200 * time.Millisecond}), url)
-	var timeout interface{ Timeout() bool }
-	if !errors.As(err, &timeout) || !timeout.Timeout() {
-		t.Fatalf("got %d bytes, %v; want a time-out", len(body), err)
-	}
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("ended after %v", took)
-	}
-	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
-		t.Error("a time-out passes for a refusal")
-	}
+	both(t, Options{Allow: loopback, Timeout: 200 * time.Millisecond}, func(t *testing.T, c *http.Client) {
+		start := time.Now()
+		body, _, err := get(t, c, url)
+		var timeout interface{ Timeout() bool }
+		if !errors.As(err, &timeout) || !timeout.Timeout() {
+			t.Fatalf("got %d bytes, %v; want a time-out", len(body), err)
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("ended after %v", took)
+		}
+		if refused := (*RefusedError)(nil); errors.As(err, &refused) {
+			t.Error("a time-out passes for a refusal")
+		}
+	})
 }
 
 func TestEndlessBodyIsCut(t *testing.T) {
@@ -231,9 +256,11 @@ func TestEndlessBodyIsCut(t *testing.T) {
 			}
 		}
 	})
-	if _, _, err := get(t, client(t, Options{Allow: loopback}), url); !errors.Is(err, ErrTooLarge) {
-		t.Fatalf("got %v; want ErrTooLarge", err)
-	}
+	both(t, Options{Allow: loopback}, func(t *testing.T, c *http.Client) {
+		if _, _, err := get(t, c, url); !errors.Is(err, ErrTooLarge) {
+			t.Fatalf("got %v; want ErrTooLarge", err)
+		}
+	})
 }
 
 func TestCompressedBodyStaysCompressed(t *testing.T) {
@@ -248,10 +275,12 @@ func TestCompressedBodyStaysCompressed(t *testing.T) {
 		w.Header().Set("Content-Encoding", "gzip")
 		w.Write(bomb.Bytes())
 	})
-	body, _, err := get(t, client(t, Options{Allow: loopback}), url)
-	if err != nil || len(body) != bomb.Len() {
-		t.Fatalf("read %d bytes, %v; want the %d that were sent", len(body), err, bomb.Len())
-	}
+	both(t, Options{Allow: loopback}, func(t *testing.T, c *http.Client) {
+		body, _, err := get(t, c, url)
+		if err != nil || len(body) != bomb.Len() {
+			t.Fatalf("read %d bytes, %v; want the %d that were sent", len(body), err, bomb.Len())
+		}
+	})
 }
 
 type zeros struct{}
@@ -260,9 +289,11 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestLargeHeaderIsRefused(t *testing.T) {
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) { w.Header().Set("X-Long", strings.Repeat("x", 1<<20)) })
-	if _, _, err := get(t, client(t, Options{Allow: loopback}), url); err == nil {
-		t.Fatal("a header of 1 MiB was read")
-	}
+	both(t, Options{Allow: loopback}, func(t *testing.T, c *http.Client) {
+		if _, _, err := get(t, c, url); err == nil {
+			t.Fatal("a header of 1 MiB was read")
+		}
+	})
 }
 
 func TestReadBodyTakesExactlyTheLimit(t *testing.T) {

@@ -28,8 +28,21 @@ type fence struct {
 
 // client makes a client of which every address passes the guard and then the fence.
 func (f *fence) client(t *testing.T, o Options) *http.Client {
+	c := newClient(o, f.control(o))
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
+// direct is client over a [Direct].
+func (f *fence) direct(t *testing.T, o Options) *http.Client {
+	d := newDirect(o, f.control(o))
+	t.Cleanup(d.CloseIdleConnections)
+	return overDirect(o, d)
+}
+
+func (f *fence) control(o Options) control {
 	guard := newGuard(o.Allow)
-	c := newClient(o, func(network, address string, raw syscall.RawConn) error {
+	return func(network, address string, raw syscall.RawConn) error {
 		if err := guard.control(network, address, raw); err != nil {
 			return err
 		}
@@ -40,9 +53,7 @@ func (f *fence) client(t *testing.T, o Options) *http.Client {
 		}
 		f.passed = append(f.passed, address)
 		return fmt.Errorf("the guard let %s pass", address)
-	})
-	t.Cleanup(c.CloseIdleConnections)
-	return c
+	}
 }
 
 // taken gives what passed the guard since it was called last.
@@ -170,7 +181,7 @@ func TestNoVectorGetsPastTheGuard(t *testing.T) {
 	})
 	f := &fence{own: []string{address}}
 	allow := []netip.Prefix{netip.MustParsePrefix(front + "/32")}
-	portal := f.client(t, Options{Timeout: 5 * time.Second, Resolver: dns})
+	portal := f.direct(t, Options{Timeout: 5 * time.Second, Resolver: dns})
 	picture := f.client(t, Options{Timeout: 5 * time.Second, Resolver: dns, Allow: allow, MaxRedirects: 3})
 	all := vectors()
 	for _, raw := range all {
@@ -204,24 +215,32 @@ func TestAnAllowedIntranetAddressIsCalled(t *testing.T) {
 	_, port, _ := net.SplitHostPort(address)
 	f := &fence{own: []string{address}}
 	dns := startDNS(t, func(string) answers { return answers{a: []string{front}} })
-	c := f.client(t, Options{Resolver: dns, Allow: []netip.Prefix{netip.MustParsePrefix(front + "/32")}})
-	for _, host := range []string{front, "noi-bo.anhoa.test"} {
-		if err := call(t, c, "http://"+host+":"+port+"/"); err != nil {
-			t.Errorf("%s: %v", host, err)
+	o := Options{Resolver: dns, Allow: []netip.Prefix{netip.MustParsePrefix(front + "/32")}}
+	for _, c := range []*http.Client{f.client(t, o), f.direct(t, o)} {
+		for _, host := range []string{front, "noi-bo.anhoa.test"} {
+			if err := call(t, c, "http://"+host+":"+port+"/"); err != nil {
+				t.Errorf("%s: %v", host, err)
+			}
 		}
-	}
-	if n := calls.Load(); n != 2 {
-		t.Errorf("%d calls arrived, want 2", n)
-	}
-	// And no other one.
-	if err := call(t, c, "http://127.0.0.78:"+port+"/"); !asRefused(err, new(*RefusedError)) || f.taken() != nil {
-		t.Errorf("its neighbour: %v", err)
+		if n := calls.Swap(0); n != 2 {
+			t.Errorf("%d calls arrived, want 2", n)
+		}
+		// And no other one.
+		if err := call(t, c, "http://127.0.0.78:"+port+"/"); !asRefused(err, new(*RefusedError)) || f.taken() != nil {
+			t.Errorf("its neighbour: %v", err)
+		}
 	}
 }
 
 // TestNamesThatLeadAstray are those whose DNS answers well at first, or in part.
 func TestNamesThatLeadAstray(t *testing.T) {
 	t.Parallel()
+	for way, with := range map[string]func(*fence, *testing.T, Options) *http.Client{"client": (*fence).client, "direct": (*fence).direct} {
+		t.Run(way, func(t *testing.T) { leadAstray(t, with) })
+	}
+}
+
+func leadAstray(t *testing.T, with func(*fence, *testing.T, Options) *http.Client) {
 	var calls atomic.Int64
 	address := startFront(t, func(http.ResponseWriter, *http.Request) { calls.Add(1) })
 	_, port, _ := net.SplitHostPort(address)
@@ -249,7 +268,7 @@ func TestNamesThatLeadAstray(t *testing.T) {
 			return c.answers[min(lookups[kind], len(c.answers))-1]
 		})
 		f := &fence{own: []string{address}}
-		cl := f.client(t, Options{Timeout: 5 * time.Second, Resolver: dns, Allow: []netip.Prefix{netip.MustParsePrefix(front + "/32")}})
+		cl := with(f, t, Options{Timeout: 5 * time.Second, Resolver: dns, Allow: []netip.Prefix{netip.MustParsePrefix(front + "/32")}})
 		before := calls.Load()
 		if err := call(t, cl, "http://cong.anhoa.test:"+port+"/"); err != nil || calls.Load() != before+1 {
 			t.Errorf("%s: at first: %v, %d calls", name, err, calls.Load()-before)

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
@@ -14,14 +13,9 @@ import (
 )
 
 const (
-	// maxConnsPerHost is more than the engine runs at once: it is the portals' InFlight that
-	// limits. Several portals may share a host, and one that hangs must not starve the others.
-	maxConnsPerHost = 4096
 	// maxIdle is how many connections are kept for the next bulletin: one for each of a
 	// thousand portals, and some for the busy ones.
 	maxIdle = 2048
-	// writeBuffer is in bytes; an ordinary bulletin with its headers has 5 KiB.
-	writeBuffer = 8 << 10
 )
 
 // clients holds one HTTP client for every way in which portals are reached: portals without
@@ -33,9 +27,9 @@ type clients struct {
 }
 
 type client struct {
-	way    string
-	client *http.Client
-	users  int // entries of using
+	way   string
+	http  *outbound.Direct
+	users int // entries of using
 }
 
 // use is which client a revision of a portal uses.
@@ -64,13 +58,14 @@ func way(p portal.Portal) string {
 }
 
 // of gives the transport for the portal. It is not an [http.Client], which would follow
-// redirects, and whose errors quote the address, which may contain a key.
-func (cs *clients) of(p portal.Portal) (http.RoundTripper, error) {
+// redirects, and whose errors quote the address, which may contain a key. There is no limit to the
+// connections but what the engine runs at once, and the portals' InFlight.
+func (cs *clients) of(p portal.Portal) (*outbound.Direct, error) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	u, ok := cs.using[p.Name]
 	if ok && u.revision == p.Revision {
-		return u.client.client.Transport, nil
+		return u.client.http, nil
 	}
 	key := way(p)
 	c := cs.byWay[key]
@@ -79,16 +74,13 @@ func (cs *clients) of(p portal.Portal) (http.RoundTripper, error) {
 		if err != nil {
 			return nil, err // cannot be: it was checked when the portal was stored
 		}
-		c = &client{way: key, client: outbound.New(outbound.Options{
-			Allow: p.Allow, Timeout: portal.MaxTimeout, MaxConnsPerHost: maxConnsPerHost, MaxIdleConns: maxIdle,
-			WriteBuffer: writeBuffer, TLS: settings,
-		})}
+		c = &client{way: key, http: outbound.NewDirect(outbound.Options{Allow: p.Allow, MaxIdleConns: maxIdle, TLS: settings})}
 		cs.byWay[key] = c
 	}
 	c.users++
 	cs.release(p.Name)
 	cs.using[p.Name] = use{p.Revision, c}
-	return c.client.Transport, nil
+	return c.http, nil
 }
 
 // forget ends the use that a portal makes of its client; the next bulletin looks for one anew.
@@ -105,7 +97,7 @@ func (cs *clients) release(name string) {
 	}
 	delete(cs.using, name)
 	if u.client.users--; u.client.users == 0 {
-		u.client.client.CloseIdleConnections() // those in use close once they have idled for long
+		u.client.http.CloseIdleConnections() // those in use close once they have idled for long
 		delete(cs.byWay, u.client.way)
 	}
 }
@@ -115,6 +107,6 @@ func (cs *clients) close() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for _, c := range cs.byWay {
-		c.client.CloseIdleConnections()
+		c.http.CloseIdleConnections()
 	}
 }

@@ -3,15 +3,15 @@ package bulletins
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/outbound"
 	"github.com/loa-syndication/loa/internal/portal"
 )
 
@@ -35,18 +35,9 @@ type answer struct {
 	// connected says that there was a connection, so that the bulletin may have arrived
 	// whatever err says. Without one it did not.
 	connected bool
-	// during is what was under way when err came, as long as there was no connection.
-	during phase
+	// during is what was under way when err came.
+	during outbound.Stage
 }
-
-// phase of making a connection.
-type phase int32
-
-const (
-	connecting phase = iota
-	resolving
-	handshaking
-)
 
 // push posts one bulletin, signed as of now.
 func (w *Worker) push(ctx context.Context, p portal.Portal, id string, body []byte, contentType string) answer {
@@ -57,14 +48,6 @@ func (w *Worker) push(ctx context.Context, p portal.Portal, id string, body []by
 func (w *Worker) ask(ctx context.Context, p portal.Portal, id string, body []byte, contentType string, most int64, within time.Duration) (a answer) {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
-	var during atomic.Int32 // the transport dials in a goroutine of its own
-	enter := func(p phase) { during.Store(int32(p)) }
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		DNSStart:          func(httptrace.DNSStartInfo) { enter(resolving) },
-		DNSDone:           func(httptrace.DNSDoneInfo) { enter(connecting) },
-		TLSHandshakeStart: func() { enter(handshaking) },
-		GotConn:           func(httptrace.GotConnInfo) { a.connected = true },
-	})
 	req, err := w.request(ctx, p, id, body, contentType)
 	if err != nil {
 		return answer{err: err}
@@ -75,9 +58,15 @@ func (w *Worker) ask(ctx context.Context, p portal.Portal, id string, body []byt
 	}
 	resp, err := client.RoundTrip(req)
 	if err != nil {
-		a.err, a.during = err, phase(during.Load())
+		a.err = err
+		var failed *outbound.StageError
+		if errors.As(err, &failed) {
+			a.err, a.during = failed.Err, failed.Stage
+		}
+		a.connected = a.during == outbound.Exchanging
 		return a
 	}
+	a.connected, a.during = true, outbound.Exchanging
 	defer resp.Body.Close()
 	a.status = resp.StatusCode
 	a.retryAfter = resp.Header.Get("Retry-After")
@@ -113,13 +102,9 @@ func (w *Worker) request(ctx context.Context, p portal.Portal, id string, body [
 	header.Set(events.HeaderID, id)
 	header.Set(events.HeaderTimestamp, unix(now))
 	header.Set(events.HeaderSignature, strings.Join(signatures, " "))
-	// Not sent, since it has no value: it tells the transport that a request on a connection
-	// that the portal was just closing may be repeated on another.
-	header["Idempotency-Key"] = nil
 	req := &http.Request{
 		Method: http.MethodPost, URL: u, Host: u.Host, Header: header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
-		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
 	}
 	return req.WithContext(ctx), nil
 }

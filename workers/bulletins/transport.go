@@ -60,9 +60,9 @@ func transportError(p portal.Portal, a answer) *fault {
 	case errors.Is(a.err, context.DeadlineExceeded) && a.connected:
 		return &fault{what: fmt.Sprintf("no answer within %s", p.Timeout),
 			advice: "it takes connections but does not answer: look whether the application behind " + host + " hangs"}
-	case errors.Is(a.err, context.DeadlineExceeded) && a.during == resolving:
+	case errors.Is(a.err, context.DeadlineExceeded) && a.during == outbound.Resolving:
 		return dnsSilent(host)
-	case errors.Is(a.err, context.DeadlineExceeded) && a.during == handshaking:
+	case errors.Is(a.err, context.DeadlineExceeded) && a.during == outbound.Handshaking:
 		return tlsSilent(host)
 	case errors.Is(a.err, context.DeadlineExceeded), isTimeout(a.err):
 		return &fault{what: fmt.Sprintf("no connection within %s", p.Timeout),
@@ -71,7 +71,7 @@ func transportError(p portal.Portal, a answer) *fault {
 		return &fault{what: "connection refused by " + host, advice: "nothing listens there: is the web server running, is the port right?"}
 	case errors.Is(a.err, syscall.EHOSTUNREACH), errors.Is(a.err, syscall.ENETUNREACH):
 		return &fault{"no route to " + host, "look at the network between this machine and " + host, said()}
-	case strings.Contains(text, "response headers exceeded"), strings.Contains(text, "response header list larger"):
+	case errors.Is(a.err, outbound.ErrHeaderTooLarge):
 		return &fault{what: "the header of its answer is too large", advice: "an answer needs no more than a status"}
 	case strings.Contains(text, "malformed"):
 		return &fault{"its answer is not HTTP", "what listens at " + host + " may be no web server", said()}

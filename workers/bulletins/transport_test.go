@@ -164,9 +164,9 @@ func pushTo(t *testing.T, url string, roots *x509.CertPool) result {
 	t.Helper()
 	p := portal.Portal{Name: "east", URL: url, Timeout: time.Second, Secrets: []portal.Secret{portal.Secret(events.NewSecret())}}
 	w := &Worker{clients: newClients()}
-	w.clients.using[p.Name] = use{0, &client{client: outbound.New(outbound.Options{
+	w.clients.using[p.Name] = use{0, &client{http: outbound.NewDirect(outbound.Options{
 		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, TLS: &tls.Config{RootCAs: roots}})}}
-	defer w.clients.using[p.Name].client.client.CloseIdleConnections()
+	defer w.clients.using[p.Name].client.http.CloseIdleConnections()
 	return classify(p, w.push(t.Context(), p, "msg_1", []byte("{}"), events.JSONType))
 }
 
