@@ -87,6 +87,7 @@ func (b *backbone) startNATS(ctx context.Context, cfg *config.Config, log zerolo
 	if cfg.NATS.URL != "" {
 		return connectNATS(cfg, append(opts, nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(pingsLost))...)
 	}
+	makeRoomForSyncs()
 	srv, err := embedded.StartNATS(ctx, embedded.NATSOptions{Dir: natsDir(cfg), Listen: cfg.NATS.Listen, Log: log})
 	if err != nil {
 		return nil, err

@@ -18,9 +18,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/article"
+	"github.com/loa-syndication/loa/internal/outbound"
 	"github.com/loa-syndication/loa/internal/portal"
 	"github.com/loa-syndication/loa/internal/reconcile"
 	"github.com/loa-syndication/loa/internal/sample"
@@ -44,8 +46,8 @@ func (*benchPushCmd) Help() string {
 The portals are 601 addresses of another process that verifies nothing and answers 200.
 Bulletins have 4 KB. Sustained is from the raising of the first flag to the receipt of
 the last bulletin on disk; the floor is a loop that does nothing but sign and POST the
-same bulletins, as many at once, over connections kept alive. To idle portals, the time
-is that from the write to the log until the last portal has the bulletin. Isolation: the
+same bulletins, as many at once, over connections kept alive, with net/http and the
+library of Standard Webhooks. To idle portals, the time is that from the write to the log until the last portal has the bulletin. Isolation: the
 portals answer after 50 ms, a tenth or half of them never, and what is compared is the
 99th percentile of the others' bulletins, from the moment at which all were due. A
 withdrawal is timed from the write to the log until the portal has it, while a backlog
@@ -273,10 +275,11 @@ func (pb *pushBench) alone() error {
 		return err
 	}
 	defer s.close()
-	bare := newBareLoop(portals)
+	bare, own := newBareLoop(portals), newOwnLoop(portals)
 	defer bare.close()
+	defer own.close()
 	return during(pb.ctx, func(ctx context.Context) error {
-		if err := pb.sustained(ctx, s, bare); err != nil {
+		if err := pb.sustained(ctx, s, bare, own); err != nil {
 			return err
 		}
 		return pb.idle(ctx, s, bare)
@@ -284,9 +287,9 @@ func (pb *pushBench) alone() error {
 }
 
 // sustained measures how many bulletins a second are pushed.
-func (pb *pushBench) sustained(ctx context.Context, s *pushStack, bare *bareLoop) error {
+func (pb *pushBench) sustained(ctx context.Context, s *pushStack, bare, own *bareLoop) error {
 	n := pb.size.articles * pb.size.portals
-	var rates, floors, spent, floorSpent []float64
+	var rates, floors, owns, spent, floorSpent []float64
 	for round := 0; pb.more(len(rates), pb.size.rounds, shortFirst); round++ {
 		before := processorTime()
 		rate, err := pb.push(ctx, s, pb.size.articles)
@@ -304,12 +307,16 @@ func (pb *pushBench) sustained(ctx context.Context, s *pushStack, bare *bareLoop
 		}
 		posting := processorTime() - before
 		floor := float64(n) / took.Seconds()
+		own.body = bare.body
+		if took, err = own.post(ctx, n); err != nil {
+			return err
+		}
 		if round == 0 {
 			pb.say("warmed up with %d bulletins of %d bytes", n, len(bare.body))
 			continue // connections were made
 		}
 		pb.say("round %d of %d: %.0f pushes/s, floor %.0f/s", round, pb.size.rounds, rate, floor)
-		rates, floors = append(rates, rate), append(floors, floor)
+		rates, floors, owns = append(rates, rate), append(floors, floor), append(owns, float64(n)/took.Seconds())
 		spent, floorSpent = append(spent, us(pushing)/float64(n)), append(floorSpent, us(posting)/float64(n))
 	}
 	if err := ctx.Err(); err != nil {
@@ -317,6 +324,7 @@ func (pb *pushBench) sustained(ctx context.Context, s *pushStack, bare *bareLoop
 	}
 	return errors.Join(pb.report(figure{Figure: fmt.Sprintf("bulletins pushed to %d portals, sustained", pb.size.portals),
 		Value: median(rates), Unit: "pushes/s"}.over(median(floors)).noLessThan(0.6)),
+		pb.report(figure{Figure: "the same (floor: a loop with Loa's own client and signing)", Value: median(rates), Unit: "pushes/s"}.over(median(owns))),
 		pb.report(figure{Figure: "processor time of one push, NATS included", Value: median(spent), Unit: "us"}.over(median(floorSpent))))
 }
 
@@ -501,17 +509,32 @@ func (s *pushStack) waitFor(ctx context.Context, portals []string, bulletins int
 
 // bareLoop does what cannot be avoided: sign and POST.
 type bareLoop struct {
-	client  *http.Client
+	sign    func(secret, id string, t time.Time, body []byte) (string, error)
+	do      func(*http.Request) (*http.Response, error)
+	close   func()
 	portals []portal.Portal
 	body    []byte
 }
 
+// newBareLoop makes the one that anybody would write: with net/http, and the library of Standard
+// Webhooks.
 func newBareLoop(portals []portal.Portal) *bareLoop {
-	return &bareLoop{portals: portals, client: &http.Client{Transport: &http.Transport{
-		MaxIdleConnsPerHost: portalWorkers, DisableCompression: true}}}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: portalWorkers, DisableCompression: true}}
+	sign := func(secret, id string, t time.Time, body []byte) (string, error) {
+		w, err := standardwebhooks.NewWebhook(secret)
+		if err != nil {
+			return "", err
+		}
+		return w.Sign(id, t, body)
+	}
+	return &bareLoop{sign: sign, do: client.Do, close: client.CloseIdleConnections, portals: portals}
 }
 
-func (l *bareLoop) close() { l.client.CloseIdleConnections() }
+// newOwnLoop makes one that signs and posts as Loa does.
+func newOwnLoop(portals []portal.Portal) *bareLoop {
+	direct := outbound.NewDirect(outbound.Options{Allow: portals[0].Allow, MaxIdleConns: portalWorkers})
+	return &bareLoop{sign: events.Sign, do: direct.RoundTrip, close: direct.CloseIdleConnections, portals: portals}
+}
 
 // post sends n bulletins to the portals in turn, and gives how long it took.
 func (l *bareLoop) post(ctx context.Context, n int) (time.Duration, error) {
@@ -535,7 +558,7 @@ func (l *bareLoop) post(ctx context.Context, n int) (time.Duration, error) {
 func (l *bareLoop) one(ctx context.Context, i int) error {
 	p := l.portals[i%len(l.portals)]
 	id, now := "msg_"+strconv.Itoa(i), time.Now()
-	signature, err := events.Sign(p.Secrets[0].Reveal(), id, now, l.body)
+	signature, err := l.sign(p.Secrets[0].Reveal(), id, now, l.body)
 	if err != nil {
 		return err
 	}
@@ -547,7 +570,7 @@ func (l *bareLoop) one(ctx context.Context, i int) error {
 	req.Header.Set(events.HeaderID, id)
 	req.Header.Set(events.HeaderTimestamp, strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set(events.HeaderSignature, signature)
-	resp, err := l.client.Do(req)
+	resp, err := l.do(req)
 	if err != nil {
 		return err
 	}

@@ -172,7 +172,7 @@ func (g *Gateway) later(make func()) {
 }
 
 // encodersAtOnce leaves half of the processors to readers.
-func encodersAtOnce() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+func encodersAtOnce() int { return max(1, min(runtime.NumCPU(), runtime.GOMAXPROCS(0))/2) }
 
 // inert is the content security policy of what is data: a browser that shows it runs nothing.
 const inert = "default-src 'none'; sandbox"

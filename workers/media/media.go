@@ -156,7 +156,7 @@ func New(o Options) *Store {
 		bodies:   semaphore.NewWeighted(o.Bodies),
 		decoding: semaphore.NewWeighted(o.Decoding),
 		// More pictures at once than there are processors take memory, and none is ready earlier.
-		processors: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),
+		processors: semaphore.NewWeighted(int64(min(runtime.NumCPU(), runtime.GOMAXPROCS(0)))),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
