@@ -19,6 +19,9 @@ type group struct {
 	reading bool
 	// gaining is set while the group is being taken.
 	gaining *gaining
+	// gives is the handover that is asked for, and gave the number of the last that was told to be done.
+	gives handover
+	gave  uint64
 	// running counts the runs under way; a group changes hands when there are none.
 	running int
 	// expectBy is when a flag that was raised again must have been delivered, if any is awaited:
@@ -57,16 +60,14 @@ func (e *Engine) take(ctx context.Context, s share) {
 		if s.anew {
 			e.drop(g, away)
 		}
+		i := slices.IndexFunc(s.giving, func(h handover) bool { return h.group == g.index })
 		switch {
 		case slices.Contains(s.groups, g.index):
 			if g.state != held {
 				g.state = taking
 			}
-		case slices.Contains(s.giving, g.index):
-			if g.state == held || g.state == taking {
-				e.drop(g, giving)
-			}
-			e.given(g)
+		case i >= 0:
+			e.give(g, s.giving[i])
 		default:
 			e.drop(g, away)
 		}
@@ -181,11 +182,22 @@ func (e *Engine) forget(target string, l *lane) {
 	}
 }
 
+// give begins to give a group up. It may never have been taken: the share that said so was replaced by
+// this one.
+func (e *Engine) give(g *group, h handover) {
+	if g.state == away && g.gave == h.number {
+		return // and the roster has yet to hear of it
+	}
+	e.drop(g, giving)
+	g.state, g.gives = giving, h
+	e.given(g)
+}
+
 // given tells the roster when a group is drained.
 func (e *Engine) given(g *group) {
 	if g.state == giving && g.running == 0 && !g.reading {
-		g.state = away
-		e.roster.gave <- g.index // has room for every group
+		g.state, g.gave = away, g.gives.number
+		e.roster.gave <- g.gives // has room for every group
 	}
 }
 

@@ -132,10 +132,17 @@ func (t *table) share(me string, giving map[int]bool) (take, give []int) {
 
 // share is what the roster tells the dispatcher.
 type share struct {
-	groups []int     // to work on
-	giving []int     // to end the work on
-	until  time.Time // nothing new is begun after this, unless another share comes
-	anew   bool      // whatever was worked on before has been another's meanwhile
+	groups []int      // to work on
+	giving []handover // to end the work on
+	until  time.Time  // nothing new is begun after this, unless another share comes
+	anew   bool       // whatever was worked on before has been another's meanwhile
+}
+
+// handover is the giving of a group to others. Its number tells it from earlier ones of the same group,
+// of which the dispatcher may have seen nothing.
+type handover struct {
+	group  int
+	number uint64
 }
 
 // roster shares the groups of a kind's flags evenly among the live workers, one worker for each
@@ -154,13 +161,14 @@ type roster struct {
 	log      zerolog.Logger
 	alive    func() time.Time // of the dispatcher's last sign of life
 
-	shares chan share // to the dispatcher; the newest replaces one that it has not taken
-	gave   chan int   // from the dispatcher: a group that is drained
+	shares chan share    // to the dispatcher; the newest replaces one that it has not taken
+	gave   chan handover // from the dispatcher: the group is drained
 
 	// Owned by run.
 	joined bool
 	beat   uint64
-	giving map[int]bool
+	giving map[int]uint64 // the handover's number, by group
+	number uint64         // of the latest handover
 	seen   map[string]sign
 }
 
@@ -173,7 +181,7 @@ type sign struct {
 
 func newRoster(js jetstream.JetStream, kind, id, instance string, groups int, log zerolog.Logger, alive func() time.Time) *roster {
 	return &roster{js: js, kind: kind, id: id, instance: instance, groups: groups, log: log, alive: alive,
-		shares: make(chan share, 1), gave: make(chan int, groups), giving: map[int]bool{}, seen: map[string]sign{}}
+		shares: make(chan share, 1), gave: make(chan handover, groups), giving: map[int]uint64{}, seen: map[string]sign{}}
 }
 
 // run takes part until ctx ends. The worker's groups stay its own until leave.
@@ -183,15 +191,15 @@ func (r *roster) run(ctx context.Context) {
 	next := time.NewTimer(0)
 	defer next.Stop()
 	for {
-		var drained []int
+		var drained []handover
 		beat := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-next.C:
 			beat = true
-		case g := <-r.gave:
-			drained = append(drained, g)
+		case h := <-r.gave:
+			drained = append(drained, h)
 		case e, ok := <-changes:
 			if !ok {
 				changes, stop = r.watch(ctx)
@@ -208,8 +216,8 @@ func (r *roster) run(ctx context.Context) {
 			r.log.Error().Dur("silent", silent).Msg("dispatcher hangs, its flags are left to other workers")
 		} else if err := r.round(ctx, beat, drained); err != nil && ctx.Err() == nil {
 			r.log.Warn().Err(err).Msg("sharing of flags among workers failed, will be retried")
-			for _, g := range drained {
-				r.gave <- g // has room for every group
+			for _, h := range drained {
+				r.gave <- h // has room for every group
 			}
 		}
 		if beat {
@@ -242,13 +250,13 @@ func (r *roster) concerns(data []byte) bool {
 	if _, ok := t.Workers[r.id]; !ok {
 		return r.joined
 	}
-	take, give := t.share(r.id, r.giving)
+	take, give := t.share(r.id, r.stillGiving(nil))
 	return len(take)+len(give) > 0
 }
 
 // round brings the table up to date: it adds a sign of life, buries the dead, gives up what is
 // drained, takes what is free, and tells the dispatcher.
-func (r *roster) round(ctx context.Context, beat bool, drained []int) error {
+func (r *roster) round(ctx context.Context, beat bool, drained []handover) error {
 	ctx, cancel := context.WithTimeout(ctx, rosterTimeout)
 	defer cancel()
 	for range rosterTries {
@@ -280,32 +288,40 @@ func (r *roster) round(ctx context.Context, beat bool, drained []int) error {
 			}
 		}
 		t.Workers[r.id] = member{Beat: r.beat + 1, Instance: r.instance}
-		for _, g := range drained {
-			if t.Owners[g] == r.id {
-				t.Owners[g] = ""
+		for _, h := range drained {
+			if t.Owners[h.group] == r.id && r.giving[h.group] == h.number {
+				t.Owners[h.group] = ""
 			}
 		}
-		giving := map[int]bool{}
-		for g := range r.giving {
-			giving[g] = !slices.Contains(drained, g)
-		}
-		_, give := t.share(r.id, giving)
+		_, give := t.share(r.id, r.stillGiving(drained))
 		if err := r.write(ctx, t, revision); errors.Is(err, errConflict) {
 			continue
 		} else if err != nil {
 			return err
 		}
 		r.joined, r.beat = true, r.beat+1
-		for _, g := range drained {
-			delete(r.giving, g)
+		for _, h := range drained {
+			if r.giving[h.group] == h.number {
+				delete(r.giving, h.group)
+			}
 		}
 		for _, g := range give {
-			r.giving[g] = true
+			r.number++
+			r.giving[g] = r.number
 		}
 		r.tell(t, began.Add(leaseFor), !known)
 		return nil
 	}
 	return errConflict
+}
+
+// stillGiving are the groups that are being given up, and are not drained.
+func (r *roster) stillGiving(drained []handover) map[int]bool {
+	giving := map[int]bool{}
+	for g, number := range r.giving {
+		giving[g] = !slices.Contains(drained, handover{g, number})
+	}
+	return giving
 }
 
 var errConflict = errors.New("others were quicker each time")
@@ -350,8 +366,8 @@ func (r *roster) tell(t table, until time.Time, anew bool) {
 	for g, owner := range t.Owners {
 		switch {
 		case owner != r.id:
-		case r.giving[g]:
-			s.giving = append(s.giving, g)
+		case r.giving[g] > 0:
+			s.giving = append(s.giving, handover{g, r.giving[g]})
 		default:
 			s.groups = append(s.groups, g)
 		}

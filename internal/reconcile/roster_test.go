@@ -2,9 +2,15 @@ package reconcile
 
 import (
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
+	"github.com/rs/zerolog"
 	"pgregory.net/rapid"
+
+	"github.com/loa-syndication/loa/internal/loatest"
+	"github.com/loa-syndication/loa/internal/streams"
 )
 
 // TestAnyWorkersEndUpWithEvenShares lets workers come, go and die in any order; each looks after
@@ -76,4 +82,82 @@ func TestAnyWorkersEndUpWithEvenShares(t *testing.T) {
 			t.Fatalf("%d groups are shared as %v", groups, owned)
 		}
 	})
+}
+
+// A dispatcher that stalled may be told to give a group up that it was never told to take.
+func TestAGroupThatWasNeverTakenIsGivenUpOnce(t *testing.T) {
+	t.Parallel()
+	e := &Engine{roster: newRoster(nil, "portal", "w", "", 2, zerolog.Nop(), time.Now), groups: []*group{{index: 0}, {index: 1}}, lanes: map[string]*lane{}}
+	told := func() (all []handover) {
+		for len(e.roster.gave) > 0 {
+			all = append(all, <-e.roster.gave)
+		}
+		return all
+	}
+	first, second := handover{1, 1}, handover{1, 2}
+	for i, step := range []struct {
+		giving []handover
+		want   []handover
+	}{
+		{[]handover{first}, []handover{first}},
+		{[]handover{first}, nil}, // the roster has yet to hear of it
+		{nil, nil},
+		{[]handover{second}, []handover{second}},
+	} {
+		e.take(t.Context(), share{giving: step.giving})
+		if got := told(); !slices.Equal(got, step.want) {
+			t.Errorf("step %d: told %v, want %v", i, got, step.want)
+		}
+	}
+	// While a run is under way, it is not given up; a handover that was begun anew counts.
+	e.groups[1].state, e.groups[1].running = giving, 1
+	third := handover{1, 3}
+	e.take(t.Context(), share{giving: []handover{third}})
+	if got := told(); got != nil {
+		t.Errorf("told %v although something runs", got)
+	}
+	e.groups[1].running = 0
+	e.given(e.groups[1])
+	if got := told(); !slices.Equal(got, []handover{third}) {
+		t.Errorf("told %v, want %v", got, third)
+	}
+}
+
+// What is told of an earlier handover does not free a group that was taken again meanwhile.
+func TestAnEarlierHandoverFreesNothing(t *testing.T) {
+	t.Parallel()
+	js := loatest.NATS(t)
+	r := newRoster(js, "portal", "w", "", 2, zerolog.Nop(), time.Now)
+	if err := r.round(t.Context(), true, nil); err != nil {
+		t.Fatal(err)
+	}
+	r.giving[1] = 7
+	for _, step := range []struct {
+		drained handover
+		free    bool
+	}{{handover{1, 6}, false}, {handover{1, 7}, true}} {
+		// Another worker is there, so that what is free stays so.
+		data, revision, err := streams.LatestValue(t.Context(), js, streams.WorkersBucket, "portal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := parseTable(data, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Workers["other"] = member{Beat: 1}
+		if err := r.write(t.Context(), all, revision); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.round(t.Context(), true, []handover{step.drained}); err != nil {
+			t.Fatal(err)
+		}
+		data, _, err = streams.LatestValue(t.Context(), js, streams.WorkersBucket, "portal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all, _ = parseTable(data, 2); (all.Owners[1] == "") != step.free {
+			t.Errorf("after %v: group 1 is %q's", step.drained, all.Owners[1])
+		}
+	}
 }
