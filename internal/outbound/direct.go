@@ -80,7 +80,7 @@ func newDirect(o Options, c control) *Direct {
 // Stage is how far an exchange has come.
 type Stage int
 
-// Stages. Only in the last one may anything of the request have arrived.
+// Stages.
 const (
 	Resolving Stage = iota
 	Connecting
@@ -95,7 +95,10 @@ func (s Stage) String() string {
 // StageError says what kept an answer from coming, and when.
 type StageError struct {
 	Stage Stage
-	Err   error
+	// Sent says that the request may have arrived. It may before the last stage, too: on a connection
+	// that was kept, and closed before another was made.
+	Sent bool
+	Err  error
 }
 
 func (e *StageError) Error() string { return e.Stage.String() + ": " + e.Err.Error() }
@@ -123,16 +126,17 @@ func (d *Direct) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	to := req.URL.Scheme + "://" + address
+	to, sent := req.URL.Scheme+"://"+address, false
 	if c := d.take(to); c != nil {
 		resp, err := c.exchange(req, buffer.Bytes())
 		if !errors.Is(err, errStale) {
 			return resp, err
 		}
+		sent = true
 	}
-	c, err := d.dial(req.Context(), req.URL.Scheme, address)
+	c, stage, err := d.dial(req.Context(), req.URL.Scheme, address)
 	if err != nil {
-		return nil, err
+		return nil, &StageError{stage, sent, orDone(req.Context(), err)}
 	}
 	c.direct, c.to = d, to
 	return c.exchange(req, buffer.Bytes())
@@ -227,8 +231,8 @@ func writeRequest(b *bytes.Buffer, req *http.Request) error {
 	return nil
 }
 
-// dial makes a connection.
-func (d *Direct) dial(ctx context.Context, scheme, address string) (*directConn, error) {
+// dial makes a connection, or says at which stage that failed.
+func (d *Direct) dial(ctx context.Context, scheme, address string) (*directConn, Stage, error) {
 	stage := Connecting
 	plain, err := d.dialer.DialContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		DNSStart: func(httptrace.DNSStartInfo) { stage = Resolving },
@@ -239,22 +243,20 @@ func (d *Direct) dial(ctx context.Context, scheme, address string) (*directConn,
 		},
 	}), "tcp", address)
 	if err != nil {
-		return nil, &StageError{stage, orDone(ctx, err)}
+		return nil, stage, err
 	}
 	c := &directConn{Conn: plain}
-	if c.raw, err = plain.(*net.TCPConn).SyscallConn(); err != nil {
-		plain.Close()
-		return nil, &StageError{Connecting, err}
+	if c.raw, err = plain.(*net.TCPConn).SyscallConn(); err == nil && scheme == "https" {
+		stage = Handshaking
+		c.Conn, err = d.handshake(ctx, plain, address)
 	}
-	if scheme == "https" {
-		if c.Conn, err = d.handshake(ctx, plain, address); err != nil {
-			plain.Close()
-			return nil, &StageError{Handshaking, orDone(ctx, err)}
-		}
+	if err != nil {
+		plain.Close()
+		return nil, stage, err
 	}
 	c.limit.R = c.Conn
 	c.reader = bufio.NewReader(&c.limit)
-	return c, nil
+	return c, Exchanging, nil
 }
 
 func (d *Direct) handshake(ctx context.Context, plain net.Conn, address string) (net.Conn, error) {
@@ -412,7 +414,7 @@ func (c *directConn) exchange(req *http.Request, data []byte) (*http.Response, e
 		if !began && !c.kept.IsZero() && ctx.Err() == nil {
 			return nil, errStale
 		}
-		return nil, &StageError{Exchanging, orDone(ctx, err)}
+		return nil, &StageError{Exchanging, true, orDone(ctx, err)}
 	}
 	body := &directBody{ReadCloser: resp.Body, ctx: ctx, conn: c, stop: stop,
 		again: whole && !resp.Close && !req.Close && resp.StatusCode != http.StatusSwitchingProtocols}

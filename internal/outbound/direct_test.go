@@ -230,6 +230,39 @@ func TestNothingIsSentTwiceThatMayHaveBeenTaken(t *testing.T) {
 	}
 }
 
+// Who reads a request on a kept connection and dies may have it, even if no other connection is had.
+func TestARequestMayHaveArrivedBeforeTheConnection(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		r := bufio.NewReader(c)
+		request(r)
+		io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
+		request(r)
+		l.Close()
+	}()
+	d, url := direct(t, Options{}), "http://"+l.Addr().String()+"/"
+	if _, _, err := post(t.Context(), d, url, "một"); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = post(t.Context(), d, url, "hai")
+	if failed := (*StageError)(nil); !errors.As(err, &failed) || failed.Stage != Connecting || !failed.Sent {
+		t.Errorf("got %+v, want it sent, and no connection", err)
+	}
+	_, _, err = post(t.Context(), d, url, "ba")
+	if failed := (*StageError)(nil); !errors.As(err, &failed) || failed.Sent {
+		t.Errorf("got %+v, want it not sent", err)
+	}
+}
+
 // A request that is refused before it is read is answered all the same.
 func TestALargeRequestMayBeAnsweredEarly(t *testing.T) {
 	url, _ := script(t, func(_ int64, c net.Conn, r *bufio.Reader) {
@@ -403,7 +436,7 @@ func TestTheStageIsTold(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		_, _, err := post(ctx, direct(t, Options{Resolver: dns}), c.url, "tin")
 		cancel()
-		if failed := (*StageError)(nil); !errors.As(err, &failed) || failed.Stage != c.stage {
+		if failed := (*StageError)(nil); !errors.As(err, &failed) || failed.Stage != c.stage || failed.Sent != (c.stage == Exchanging) {
 			t.Errorf("%s: %v, want it while to %s", name, err, c.stage)
 		}
 	}

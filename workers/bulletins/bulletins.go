@@ -280,7 +280,7 @@ func (w *Worker) send(ctx context.Context, p portal.Portal, a *prepared, r porta
 		settled = true // nothing was sent
 		return err
 	}
-	settled = !answer.connected
+	settled = !answer.sent
 	if answer.err != nil && ctx.Err() != nil {
 		// The worker is being stopped. Whether the bulletin arrived will not be known.
 		return fmt.Errorf("portal %q, article %s: %w", p.Name, a.key, ctx.Err())
@@ -380,7 +380,7 @@ func outcome(r portal.Receipt, a *prepared, answer answer, result result, took t
 		return r
 	}
 	r.LastError = result.err.Error()
-	if answer.connected {
+	if answer.sent {
 		r.MayHold = a.Version
 	}
 	return r

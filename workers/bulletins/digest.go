@@ -211,7 +211,7 @@ func (w *Worker) sendDigest(ctx context.Context, p portal.Portal, c collected) (
 		settled = true // nothing was sent
 		return false, err
 	}
-	settled = !answer.connected
+	settled = !answer.sent
 	if answer.err != nil && ctx.Err() != nil {
 		// The worker is being stopped. Whether the digest arrived will not be known.
 		return false, fmt.Errorf("portal %q, digest %s: %w", p.Name, id, ctx.Err())

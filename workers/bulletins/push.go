@@ -32,9 +32,8 @@ type answer struct {
 	cut        error  // why there is not all of it; for a bulletin, what there is will do
 	// err says why there is no status.
 	err error
-	// connected says that there was a connection, so that the bulletin may have arrived
-	// whatever err says. Without one it did not.
-	connected bool
+	// sent says that the bulletin may have arrived, whatever err says. Without it, it did not.
+	sent bool
 	// during is what was under way when err came.
 	during outbound.Stage
 }
@@ -61,12 +60,11 @@ func (w *Worker) ask(ctx context.Context, p portal.Portal, id string, body []byt
 		a.err = err
 		var failed *outbound.StageError
 		if errors.As(err, &failed) {
-			a.err, a.during = failed.Err, failed.Stage
+			a.err, a.during, a.sent = failed.Err, failed.Stage, failed.Sent
 		}
-		a.connected = a.during == outbound.Exchanging
 		return a
 	}
-	a.connected, a.during = true, outbound.Exchanging
+	a.sent = true
 	defer resp.Body.Close()
 	a.status = resp.StatusCode
 	a.retryAfter = resp.Header.Get("Retry-After")

@@ -57,7 +57,7 @@ func transportError(p portal.Portal, a answer) *fault {
 	}
 	text := a.err.Error()
 	switch {
-	case errors.Is(a.err, context.DeadlineExceeded) && a.connected:
+	case errors.Is(a.err, context.DeadlineExceeded) && a.during == outbound.Exchanging:
 		return &fault{what: fmt.Sprintf("no answer within %s", p.Timeout),
 			advice: "it takes connections but does not answer: look whether the application behind " + host + " hangs"}
 	case errors.Is(a.err, context.DeadlineExceeded) && a.during == outbound.Resolving:
@@ -77,7 +77,7 @@ func transportError(p portal.Portal, a answer) *fault {
 		return &fault{"its answer is not HTTP", "what listens at " + host + " may be no web server", said()}
 	case errors.Is(a.err, syscall.ECONNRESET), errors.Is(a.err, syscall.EPIPE):
 		return &fault{what: "connection reset by " + host + " before an answer", advice: "a firewall or a proxy before the portal may cut connections"}
-	case errors.Is(a.err, io.EOF), errors.Is(a.err, io.ErrUnexpectedEOF), strings.Contains(text, "server closed"):
+	case errors.Is(a.err, io.EOF), errors.Is(a.err, io.ErrUnexpectedEOF):
 		return &fault{what: "connection closed by " + host + " before an answer", advice: "the application behind it may have crashed: look into its log"}
 	}
 	return &fault{what: fit(text, p), advice: "try again; if it stays so, look at the network"}
@@ -142,15 +142,13 @@ func tlsFault(err error, host string) *fault {
 			advice: "is its chain complete? for an authority of the portal's own, name its certificate as ca"}
 	case errors.As(err, &verify):
 		return &fault{"TLS: the certificate of " + host + " is not accepted", "it has to be mended at the portal", verify.Err}
-	case strings.Contains(text, "server gave HTTP response to HTTPS client"), errors.As(err, &record):
+	case errors.As(err, &record):
 		return &fault{what: "TLS: " + host + " does not speak TLS", advice: "should the address begin with http, or have another port?"}
 	case errors.As(err, &op) && op.Op == "remote error":
 		if alert := op.Err.Error(); strings.Contains(alert, "certificate") || strings.Contains(alert, "certificate authority") {
 			return &fault{"TLS: " + host + " demands a client certificate that it knows", "give the portal its client certificate", op.Err}
 		}
 		return &fault{"TLS: " + host + " refused the handshake", "it may want a client certificate, another version of TLS, or another name", op.Err}
-	case strings.Contains(text, "TLS handshake timeout"):
-		return tlsSilent(host)
 	case strings.Contains(text, "tls: "):
 		return &fault{"TLS: handshake with " + host, "it may want another version of TLS", errors.New(text[strings.Index(text, "tls: "):])}
 	}
