@@ -77,43 +77,55 @@ func (e *Engine) sweep(now time.Time) {
 	if e.sweeping || now.Before(e.nextSweep) {
 		return
 	}
-	all := e.removals()
-	aged := slices.ContainsFunc(all, func(r removal) bool { return now.Sub(r.at) > sweepAge })
-	if !aged && len(all) < sweepMost {
+	parts := e.removals()
+	n, aged := 0, false
+	for _, rs := range parts {
+		n += len(rs)
+		aged = aged || slices.ContainsFunc(rs, func(r removal) bool { return now.Sub(r.at) > sweepAge })
+	}
+	if !aged && n < sweepMost {
 		return
 	}
 	e.sweeping = true
 	e.others.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), sweepTimeout)
 		defer cancel()
-		s, err := e.remove(ctx, all, now, purgeMost)
+		s, err := e.remove(ctx, parts, now, purgeMost)
 		if err != nil {
-			e.log.Warn().Err(err).Int("flags", len(all)-len(s.gone)).Msg("lowered flags not removed, will be retried")
+			e.log.Warn().Err(err).Int("flags", n-len(s.gone)).Msg("lowered flags not removed, will be retried")
 		}
 		e.swept <- s // has room for the one
 	})
 }
 
 // removals are those of the parts where they are enough.
-func (e *Engine) removals() []removal {
+func (e *Engine) removals() map[part][]removal {
 	count := map[part]int{}
 	for target, l := range e.lanes {
 		for class, of := range l.lowered {
 			count[e.partOf(class, target)] += len(of)
 		}
 	}
-	var all []removal
+	parts := make(map[part][]removal, len(count))
+	for p, n := range count {
+		if worthPurge(n, e.flags) {
+			parts[p] = make([]removal, 0, n)
+		}
+	}
 	for target, l := range e.lanes {
 		for class, of := range l.lowered {
-			if !worthPurge(count[e.partOf(class, target)], e.flags) {
+			p := e.partOf(class, target)
+			rs, ok := parts[p]
+			if !ok {
 				continue
 			}
 			for seq, at := range of {
-				all = append(all, removal{target, class, seq, at})
+				rs = append(rs, removal{target, class, seq, at})
 			}
+			parts[p] = rs
 		}
 	}
-	return all
+	return parts
 }
 
 func (e *Engine) partOf(class, target string) part {
@@ -143,14 +155,9 @@ func (e *Engine) lastSweep() {
 
 // remove removes what it can of the messages, and gives those that are gone. It begins nothing more
 // after a time.
-func (e *Engine) remove(ctx context.Context, all []removal, now time.Time, most time.Duration) (s swept, err error) {
+func (e *Engine) remove(ctx context.Context, parts map[part][]removal, now time.Time, most time.Duration) (s swept, err error) {
 	began := time.Now()
 	defer func() { s.took = time.Since(began) }()
-	parts := map[part][]removal{}
-	for _, r := range all {
-		p := e.partOf(r.class, r.target)
-		parts[p] = append(parts[p], r)
-	}
 	stream, err := e.js.Stream(ctx, streams.Flags)
 	if err != nil {
 		return s, fmt.Errorf("remove lowered flags: %w", err)
@@ -165,6 +172,7 @@ func (e *Engine) remove(ctx context.Context, all []removal, now time.Time, most 
 		if err != nil {
 			return s, err
 		}
+		s.gone = slices.Grow(s.gone, len(rs))
 		for _, r := range rs {
 			if r.seq <= floor {
 				s.gone = append(s.gone, r)
