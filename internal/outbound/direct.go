@@ -13,11 +13,15 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -186,10 +190,22 @@ func writeRequest(b *bytes.Buffer, req *http.Request) error {
 		b.WriteString(value)
 		b.WriteString("\r\n")
 	}
-	b.WriteString(cmp.Or(req.Method, http.MethodGet))
+	method, uri := cmp.Or(req.Method, http.MethodGet), req.URL.RequestURI()
+	if !httpguts.ValidHeaderFieldName(method) { // a token, as those are
+		return fmt.Errorf("method %q: not a token", method)
+	}
+	if strings.ContainsFunc(uri, unicode.IsControl) {
+		return &RefusedError{Address: req.URL.Redacted(), Rule: "control character in URL"}
+	}
+	b.WriteString(method)
 	b.WriteByte(' ')
-	b.WriteString(req.URL.RequestURI()) // in which there is nothing unescaped
+	b.WriteString(strings.ReplaceAll(uri, " ", "%20")) // which there may be in a query
 	b.WriteString(" HTTP/1.1\r\n")
+	if zone := strings.IndexByte(host, '%'); zone >= 0 { // means nothing elsewhere (RFC 6874 §1)
+		if end := strings.IndexByte(host, ']'); end > zone {
+			host = host[:zone] + host[end:]
+		}
+	}
 	line("Host", host)
 	for name, values := range req.Header {
 		switch name {
@@ -245,7 +261,7 @@ func (d *Direct) dial(ctx context.Context, scheme, address string) (*directConn,
 	if err != nil {
 		return nil, stage, err
 	}
-	c := &directConn{Conn: plain}
+	c := &directConn{Conn: plain, tcp: plain}
 	if c.raw, err = plain.(*net.TCPConn).SyscallConn(); err == nil && scheme == "https" {
 		stage = Handshaking
 		c.Conn, err = d.handshake(ctx, plain, address)
@@ -366,15 +382,19 @@ func (d *Direct) sweep(then time.Time) {
 
 // directConn is a connection, in use or kept.
 type directConn struct {
-	net.Conn
-	direct *Direct
-	to     string
-	raw    syscall.RawConn // of the TCP connection
-	limit  io.LimitedReader
-	reader *bufio.Reader
-	kept   time.Time // since when it has been idle; zero for a new one
-	peeked [1]byte
+	net.Conn // TLS, over tcp, or the same
+	tcp      net.Conn
+	raw      syscall.RawConn // of tcp
+	direct   *Direct
+	to       string
+	limit    io.LimitedReader
+	reader   *bufio.Reader
+	kept     time.Time // since when it has been idle; zero for a new one
+	peeked   [1]byte
 }
+
+// Close does not say goodbye over TLS first: whoever reads nothing would hold up the caller with it.
+func (c *directConn) Close() error { return c.tcp.Close() }
 
 // quiet reports whether a kept connection is neither closed nor has anything to be read: that would be
 // taken for the answer to the next request.
@@ -383,10 +403,16 @@ func (c *directConn) quiet() bool {
 	if c.raw.Read(func(fd uintptr) bool {
 		_, _, err = syscall.Recvfrom(int(fd), c.peeked[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		return true
-	}) != nil {
+	}) != nil || err != syscall.EAGAIN && err != syscall.EINTR {
 		return false
 	}
-	return err == syscall.EAGAIN || err == syscall.EINTR
+	if c.Conn == c.tcp {
+		return true
+	}
+	// TLS may have read more than it was asked for.
+	_ = c.SetReadDeadline(past)
+	_, err = c.reader.Peek(1)
+	return errors.Is(err, os.ErrDeadlineExceeded) && c.SetReadDeadline(time.Time{}) == nil
 }
 
 // errStale says that a connection was closed that was kept from an earlier request, before any of an
@@ -400,22 +426,20 @@ var past = time.Unix(1, 0)
 func (c *directConn) exchange(req *http.Request, data []byte) (*http.Response, error) {
 	ctx := req.Context()
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(past) })
-	sent := make(chan error, 1)
-	if len(data) <= wholeWrite {
-		c.send(ctx, data, sent)
-	} else {
-		go c.send(ctx, data, sent)
-	}
+	w := &writing{conn: c}
+	w.begin(ctx, data)
 	resp, began, err := c.answer(req)
-	whole := c.endSend(sent)
 	if err != nil {
 		stop()
 		c.Close()
+		w.end(true)
 		if !began && !c.kept.IsZero() && ctx.Err() == nil {
 			return nil, errStale
 		}
 		return nil, &StageError{Exchanging, true, orDone(ctx, err)}
 	}
+	// Who takes a request may say so before it has read it all.
+	whole := w.end(resp.StatusCode > 299)
 	body := &directBody{ReadCloser: resp.Body, ctx: ctx, conn: c, stop: stop,
 		again: whole && !resp.Close && !req.Close && resp.StatusCode != http.StatusSwitchingProtocols}
 	if resp.Body == http.NoBody {
@@ -426,25 +450,45 @@ func (c *directConn) exchange(req *http.Request, data []byte) (*http.Response, e
 	return resp, nil
 }
 
-// send writes a request. Where that fails, an answer that is there already may say why.
-func (c *directConn) send(ctx context.Context, data []byte, sent chan<- error) {
-	_, err := c.Write(data)
-	if err != nil && ctx.Err() == nil {
-		_ = c.SetReadDeadline(time.Now().Add(answerAfterFault))
-	}
-	sent <- err
+// writing is the sending of a request.
+type writing struct {
+	conn *directConn
+	done chan struct{} // closed when it is over; nil if it never was under way beside the reading
+	err  error
+	cut  atomic.Bool // it is to end, whether all is written or not
 }
 
-// endSend ends the writing, if it is still under way, and reports whether all was written.
-func (c *directConn) endSend(sent <-chan error) bool {
-	select {
-	case err := <-sent:
-		return err == nil
-	default:
+func (w *writing) begin(ctx context.Context, data []byte) {
+	if len(data) <= wholeWrite {
+		w.write(ctx, data)
+		return
 	}
-	_ = c.SetWriteDeadline(past)
-	<-sent
-	return false
+	w.done = make(chan struct{})
+	go func() {
+		defer close(w.done)
+		w.write(ctx, data)
+	}()
+}
+
+func (w *writing) write(ctx context.Context, data []byte) {
+	_, w.err = w.conn.Write(data)
+	if w.err != nil && !w.cut.Load() && ctx.Err() == nil {
+		// An answer that is there already may say why.
+		_ = w.conn.SetReadDeadline(time.Now().Add(answerAfterFault))
+	}
+}
+
+// end waits until the request is written, or, with cut, ends that. It reports whether all was.
+func (w *writing) end(cut bool) bool {
+	if w.done == nil {
+		return w.err == nil
+	}
+	if cut {
+		w.cut.Store(true)
+		_ = w.conn.SetWriteDeadline(past)
+	}
+	<-w.done
+	return w.err == nil && (!cut || w.conn.SetWriteDeadline(time.Time{}) == nil)
 }
 
 // answer reads the header of an answer, and reports whether anything of one came.

@@ -291,6 +291,43 @@ func TestALargeRequestArrivesWhole(t *testing.T) {
 	}
 }
 
+// Whoever takes a request may say so before it has read it all, and gets it all.
+func TestARequestThatIsTakenEarlyArrivesWhole(t *testing.T) {
+	got := make(chan int, 1)
+	url, _ := script(t, func(_ int64, c net.Conn, r *bufio.Reader) {
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			return
+		}
+		io.WriteString(c, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+		time.Sleep(10 * time.Millisecond) // until it is known there
+		n, _ := io.Copy(io.Discard, req.Body)
+		got <- int(n)
+	})
+	const size = 16 << 20 // more than the buffers of a connection take
+	status, _, err := post(t.Context(), direct(t, Options{}), url, strings.Repeat("x", size))
+	if n := <-got; status != http.StatusAccepted || err != nil || n != size {
+		t.Errorf("%d, %v; %d of %d bytes arrived", status, err, n, size)
+	}
+}
+
+// The body of an early answer has as much time as any.
+func TestTheBodyOfAnEarlyAnswerMayComeLate(t *testing.T) {
+	url, _ := script(t, func(_ int64, c net.Conn, r *bufio.Reader) {
+		if _, err := http.ReadRequest(r); err != nil {
+			return
+		}
+		io.WriteString(c, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\n")
+		time.Sleep(answerAfterFault + 200*time.Millisecond)
+		io.WriteString(c, "big")
+		<-t.Context().Done()
+	})
+	status, got, err := post(t.Context(), direct(t, Options{}), url, strings.Repeat("x", 32<<20))
+	if status != http.StatusRequestEntityTooLarge || got != "big" || err != nil {
+		t.Errorf("%d %q, %v", status, got, err)
+	}
+}
+
 func TestEveryWaitEndsWithTheContext(t *testing.T) {
 	silent := func(_ int64, c net.Conn, r *bufio.Reader) { request(r); io.Copy(io.Discard, r) }
 	for name, c := range map[string]struct {
@@ -392,6 +429,17 @@ func TestRequestsAreWrittenAsTheyAre(t *testing.T) {
 			t.Errorf("a header was split by its %s", name)
 		}
 	}
+	for name, change := range map[string]func(*http.Request){
+		"query":  func(r *http.Request) { r.URL.RawQuery = "q HTTP/1.1\r\nX-Evil: 1\r\nX: " },
+		"method": func(r *http.Request) { r.Method = "POST / HTTP/1.1\r\nX-Evil: 1\r\nX:" },
+		"host":   func(r *http.Request) { r.Host = "a\r\nX-Evil: 1" },
+	} {
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader("x"))
+		change(req)
+		if _, err := d.RoundTrip(req); err == nil {
+			t.Errorf("a header was split by the %s", name)
+		}
+	}
 	req, _ = http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader("short"))
 	req.ContentLength = 100
 	if _, err := d.RoundTrip(req); err == nil {
@@ -403,6 +451,11 @@ func TestNamesAreSentInASCII(t *testing.T) {
 	req, _ := http.NewRequest(http.MethodPost, "http://phường.example:8080/", strings.NewReader("x"))
 	var b bytes.Buffer
 	if err := writeRequest(&b, req); err != nil || !strings.Contains(b.String(), "\r\nHost: xn--phng-rib8295b.example:8080\r\n") {
+		t.Errorf("%v, %q", err, b.String())
+	}
+	b.Reset()
+	req, _ = http.NewRequest(http.MethodPost, "http://[fe80::1%25eth0]:8080/?a b", nil)
+	if err := writeRequest(&b, req); err != nil || !strings.HasPrefix(b.String(), "POST /?a%20b HTTP/1.1\r\nHost: [fe80::1]:8080\r\n") {
 		t.Errorf("%v, %q", err, b.String())
 	}
 	for url, want := range map[string]string{
@@ -468,6 +521,94 @@ func TestTLSIsSpokenOverHTTP1(t *testing.T) {
 	if n := conns.Load(); n != 1 {
 		t.Errorf("%d connections, want 1", n)
 	}
+}
+
+// secured is script over TLS, with the settings of who trusts it.
+func secured(t *testing.T, serve func(c *tls.Conn, sent *held, r *bufio.Reader)) (string, *tls.Config, *atomic.Int64) {
+	t.Helper()
+	srv := httptest.NewTLSServer(nil)
+	srv.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+	url, conns := script(t, func(_ int64, plain net.Conn, _ *bufio.Reader) {
+		sent := &held{Conn: plain}
+		c := tls.Server(sent, &tls.Config{Certificates: srv.TLS.Certificates, DynamicRecordSizingDisabled: true})
+		serve(c, sent, bufio.NewReader(c))
+	})
+	return strings.Replace(url, "http:", "https:", 1), &tls.Config{RootCAs: roots}, conns
+}
+
+// held is a connection that holds back what is written, when it is to be sent at once.
+type held struct {
+	net.Conn
+	back *bytes.Buffer
+}
+
+func (h *held) Write(p []byte) (int, error) {
+	if h.back != nil {
+		return h.back.Write(p)
+	}
+	return h.Conn.Write(p)
+}
+
+// What TLS has read beyond an answer is not the next one.
+func TestASurplusOverTLSIsNoAnswer(t *testing.T) {
+	const refused, surplus = "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+	body := strings.Repeat("x", 4096-len("HTTP/1.1 500 No\r\nContent-Length: 4050\r\n\r\n"))
+	for name, records := range map[string][]string{
+		"in another record": {refused, surplus},
+		"in the same record": {fmt.Sprintf("HTTP/1.1 500 No\r\nContent-Length: %d\r\n\r\n%s", len(body), body) + // fills a reader's buffer
+			surplus},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, config, conns := secured(t, func(c *tls.Conn, sent *held, r *bufio.Reader) {
+				for {
+					if _, err := request(r); err != nil {
+						return
+					}
+					sent.back = &bytes.Buffer{}
+					for _, record := range records {
+						io.WriteString(c, record)
+					}
+					all := sent.back.Bytes()
+					sent.back = nil
+					sent.Write(all)
+				}
+			})
+			d := direct(t, Options{TLS: config})
+			for range 3 {
+				if status, _, err := post(t.Context(), d, url, "tin"); status != 500 {
+					t.Errorf("%d, %v; want the 500", status, err)
+				}
+			}
+			if n := conns.Load(); n != 3 {
+				t.Errorf("%d connections for three requests, want 3", n)
+			}
+		})
+	}
+}
+
+// A portal that reads nothing more is not said goodbye to, which would have to wait for it.
+func TestClosingDoesNotWait(t *testing.T) {
+	url, config, _ := secured(t, func(c *tls.Conn, _ *held, _ *bufio.Reader) {
+		if c.Handshake() == nil {
+			<-t.Context().Done()
+		}
+	})
+	d := direct(t, Options{TLS: config})
+	var all sync.WaitGroup
+	for i := range 24 { // some of which end with a buffer that is full to the last byte
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			began := time.Now()
+			_, _, err := post(ctx, d, url, strings.Repeat("x", 5<<20+i*123_457))
+			if took := time.Since(began); err == nil || took > 4*time.Second {
+				t.Errorf("%v after %s", err, took)
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestIdleConnectionsAreFewAndEnd(t *testing.T) {
