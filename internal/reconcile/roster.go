@@ -165,11 +165,12 @@ type roster struct {
 	gave   chan handover // from the dispatcher: the group is drained
 
 	// Owned by run.
-	joined bool
-	beat   uint64
-	giving map[int]uint64 // the handover's number, by group
-	number uint64         // of the latest handover
-	seen   map[string]sign
+	joined  bool
+	beat    uint64
+	giving  map[int]uint64 // the handover's number, by group
+	number  uint64         // of the latest handover
+	drained []handover     // told by the dispatcher, and not yet in the table
+	seen    map[string]sign
 }
 
 // sign is a worker's last sign of life, as this one has seen it.
@@ -191,7 +192,6 @@ func (r *roster) run(ctx context.Context) {
 	next := time.NewTimer(0)
 	defer next.Stop()
 	for {
-		var drained []handover
 		beat := false
 		select {
 		case <-ctx.Done():
@@ -199,7 +199,7 @@ func (r *roster) run(ctx context.Context) {
 		case <-next.C:
 			beat = true
 		case h := <-r.gave:
-			drained = append(drained, h)
+			r.drained = append(r.drained, h)
 		case e, ok := <-changes:
 			if !ok {
 				changes, stop = r.watch(ctx)
@@ -210,15 +210,12 @@ func (r *roster) run(ctx context.Context) {
 			}
 		}
 		for len(r.gave) > 0 {
-			drained = append(drained, <-r.gave)
+			r.drained = append(r.drained, <-r.gave)
 		}
 		if silent := time.Since(r.alive()); silent > hungAfter {
 			r.log.Error().Dur("silent", silent).Msg("dispatcher hangs, its flags are left to other workers")
-		} else if err := r.round(ctx, beat, drained); err != nil && ctx.Err() == nil {
+		} else if err := r.round(ctx, beat); err != nil && ctx.Err() == nil {
 			r.log.Warn().Err(err).Msg("sharing of flags among workers failed, will be retried")
-			for _, h := range drained {
-				r.gave <- h // has room for every group
-			}
 		}
 		if beat {
 			next.Reset(jitter(beatEvery))
@@ -250,13 +247,13 @@ func (r *roster) concerns(data []byte) bool {
 	if _, ok := t.Workers[r.id]; !ok {
 		return r.joined
 	}
-	take, give := t.share(r.id, r.stillGiving(nil))
+	take, give := t.share(r.id, r.stillGiving())
 	return len(take)+len(give) > 0
 }
 
 // round brings the table up to date: it adds a sign of life, buries the dead, gives up what is
 // drained, takes what is free, and tells the dispatcher.
-func (r *roster) round(ctx context.Context, beat bool, drained []handover) error {
+func (r *roster) round(ctx context.Context, beat bool) error {
 	ctx, cancel := context.WithTimeout(ctx, rosterTimeout)
 	defer cancel()
 	for range rosterTries {
@@ -288,23 +285,24 @@ func (r *roster) round(ctx context.Context, beat bool, drained []handover) error
 			}
 		}
 		t.Workers[r.id] = member{Beat: r.beat + 1, Instance: r.instance}
-		for _, h := range drained {
+		for _, h := range r.drained {
 			if t.Owners[h.group] == r.id && r.giving[h.group] == h.number {
 				t.Owners[h.group] = ""
 			}
 		}
-		_, give := t.share(r.id, r.stillGiving(drained))
+		_, give := t.share(r.id, r.stillGiving())
 		if err := r.write(ctx, t, revision); errors.Is(err, errConflict) {
 			continue
 		} else if err != nil {
 			return err
 		}
 		r.joined, r.beat = true, r.beat+1
-		for _, h := range drained {
+		for _, h := range r.drained {
 			if r.giving[h.group] == h.number {
 				delete(r.giving, h.group)
 			}
 		}
+		r.drained = nil
 		for _, g := range give {
 			r.number++
 			r.giving[g] = r.number
@@ -316,10 +314,10 @@ func (r *roster) round(ctx context.Context, beat bool, drained []handover) error
 }
 
 // stillGiving are the groups that are being given up, and are not drained.
-func (r *roster) stillGiving(drained []handover) map[int]bool {
+func (r *roster) stillGiving() map[int]bool {
 	giving := map[int]bool{}
 	for g, number := range r.giving {
-		giving[g] = !slices.Contains(drained, handover{g, number})
+		giving[g] = !slices.Contains(r.drained, handover{g, number})
 	}
 	return giving
 }

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -128,7 +129,7 @@ func TestAnEarlierHandoverFreesNothing(t *testing.T) {
 	t.Parallel()
 	js := loatest.NATS(t)
 	r := newRoster(js, "portal", "w", "", 2, zerolog.Nop(), time.Now)
-	if err := r.round(t.Context(), true, nil); err != nil {
+	if err := r.round(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
 	r.giving[1] = 7
@@ -149,7 +150,8 @@ func TestAnEarlierHandoverFreesNothing(t *testing.T) {
 		if err := r.write(t.Context(), all, revision); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.round(t.Context(), true, []handover{step.drained}); err != nil {
+		r.drained = []handover{step.drained}
+		if err := r.round(t.Context(), true); err != nil {
 			t.Fatal(err)
 		}
 		data, _, err = streams.LatestValue(t.Context(), js, streams.WorkersBucket, "portal")
@@ -160,4 +162,27 @@ func TestAnEarlierHandoverFreesNothing(t *testing.T) {
 			t.Errorf("after %v: group 1 is %q's", step.drained, all.Owners[1])
 		}
 	}
+}
+
+// What the dispatcher told before the process stood still for a while counts afterwards.
+func TestAHandoverOutlivesAHangingDispatcher(t *testing.T) {
+	t.Parallel()
+	js := loatest.NATS(t)
+	alive := time.Now().Add(-2 * hungAfter)
+	r := newRoster(js, "portal", "w", "", 2, zerolog.Nop(), func() time.Time { return alive })
+	run := func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		r.run(ctx)
+	}
+	if err := r.round(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	r.giving[1] = 1
+	r.gave <- handover{1, 1}
+	if run(); len(r.giving) != 1 {
+		t.Fatal("a round was held although the dispatcher hangs")
+	}
+	alive = time.Now()
+	loatest.Eventually(t, "the handover is over", func() bool { run(); return len(r.giving) == 0 })
 }
