@@ -212,6 +212,7 @@ func (a *app) prepareIntake(ctx context.Context) error {
 	}
 	options := pictureOptions(a.cfg)
 	options.Objects, options.Index, options.Log, options.Registerer = a.backbone.store, index, a.log, a.registry
+	options.Processors = a.backbone.processors
 	if err := a.pictureSources(&options); err != nil {
 		return err
 	}
@@ -376,7 +377,7 @@ func (a *app) prepareGateway(ctx context.Context) error {
 	}
 	a.gateway, err = gateway.New(gateway.Options{Objects: a.backbone.store, Articles: articles, Brief: a.cfg.API.Public != api.PublicFull, Sites: a.sites, Feeds: a.feedList,
 		PublicURL: a.cfg.PublicURL, MediaURL: a.cfg.MediaURL, MediaRedirect: a.cfg.Media.Redirect, Erased: uses.Gone, Successors: a.successors(), Hubs: hubs(a.cfg), Ready: a.ready, Mounts: mounts,
-		Gatherer: a.registry, Registerer: a.registry, Grace: a.drain(), Log: a.log})
+		Gatherer: a.registry, Registerer: a.registry, Processors: a.backbone.processors, Grace: a.drain(), Log: a.log})
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -30,6 +31,8 @@ type backbone struct {
 	natsURL string
 	s3URL   string   // of the embedded server
 	servers []func() // to shut down embedded servers, in the order of their start
+	// processors are fewer than the threads that run Go code: see makeRoomForSyncs.
+	processors int
 }
 
 const (
@@ -47,7 +50,7 @@ const (
 
 // startBackbone starts or connects to NATS and S3, and sets the streams and the bucket up.
 func startBackbone(ctx context.Context, cfg *config.Config, log zerolog.Logger) (_ *backbone, err error) {
-	b := &backbone{natsURL: cfg.NATS.URL}
+	b := &backbone{natsURL: cfg.NATS.URL, processors: runtime.GOMAXPROCS(0)}
 	defer func() {
 		if err != nil {
 			b.close()
@@ -87,7 +90,7 @@ func (b *backbone) startNATS(ctx context.Context, cfg *config.Config, log zerolo
 	if cfg.NATS.URL != "" {
 		return connectNATS(cfg, append(opts, nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(pingsLost))...)
 	}
-	makeRoomForSyncs()
+	b.processors = makeRoomForSyncs()
 	srv, err := embedded.StartNATS(ctx, embedded.NATSOptions{Dir: natsDir(cfg), Listen: cfg.NATS.Listen, Log: log})
 	if err != nil {
 		return nil, err

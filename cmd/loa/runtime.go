@@ -62,14 +62,16 @@ func keepMemory(ctx context.Context) {
 // for each core, an embedded NATS that syncs every write leaves a tenth of the processor time unused.
 const threadsPerCore = 2
 
-// makeRoomForSyncs has more threads run Go code than there are cores. What the operator says in
-// GOMAXPROCS goes before. What counts processors must not count these threads: it asks runtime.NumCPU, too.
-func makeRoomForSyncs() {
+// makeRoomForSyncs has more threads run Go code than there are processors, and gives how many of those
+// there are. What the operator says in GOMAXPROCS goes before.
+func makeRoomForSyncs() (processors int) {
 	if os.Getenv("GOMAXPROCS") != "" {
-		return
+		return runtime.GOMAXPROCS(0)
 	}
 	runtime.SetDefaultGOMAXPROCS() // it may have been done before
-	runtime.GOMAXPROCS(threadsPerCore * runtime.GOMAXPROCS(0))
+	processors = runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(threadsPerCore * processors)
+	return processors
 }
 
 // memoryUse is how a process uses its memory.

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"regexp"
-	"runtime"
+
 	"strconv"
 	"strings"
 	"time"
@@ -170,9 +170,6 @@ func (g *Gateway) later(make func()) {
 		make()
 	})
 }
-
-// encodersAtOnce leaves half of the processors to readers.
-func encodersAtOnce() int { return max(1, min(runtime.NumCPU(), runtime.GOMAXPROCS(0))/2) }
 
 // inert is the content security policy of what is data: a browser that shows it runs nothing.
 const inert = "default-src 'none'; sandbox"

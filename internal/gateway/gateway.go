@@ -27,6 +27,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -140,7 +141,10 @@ type Options struct {
 	// Ready tells whether the process can do its work; always, when nil.
 	Ready func(context.Context) []Check
 	// Gatherer is what /metrics shows; nil: there is no such page.
-	Gatherer   prometheus.Gatherer
+	Gatherer prometheus.Gatherer
+	// Processors are those that there are, of which half are left to readers; as many as threads run Go
+	// code when 0.
+	Processors int
 	Registerer prometheus.Registerer // nil: none
 	// Grace is how long requests under way may take to end after Serve's context did; 10 s
 	// when 0.
@@ -177,8 +181,9 @@ func New(o Options) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register metrics of the gateway: %w", err)
 	}
+	processors := cmp.Or(o.Processors, runtime.GOMAXPROCS(0))
 	g := &Gateway{o: o, metrics: m, scrape: scraper(o.Gatherer, o.Log),
-		renewals: make(chan string, renewalsQueue), encoders: make(chan struct{}, encodersAtOnce()),
+		renewals: make(chan string, renewalsQueue), encoders: make(chan struct{}, max(1, processors/2)),
 		recorders:  sync.Pool{New: func() any { return new(recorder) }},
 		pagePolicy: pagePolicy + "; img-src " + pictureSources(o.MediaURL, o.MediaRedirect)}
 	g.feeds = newCache(o.Objects, m.feeds, o.Log, cacheOptions{

@@ -107,8 +107,10 @@ type Options struct {
 	// Decoding and Bodies bound, in bytes, the memory of all pictures that are being decoded
 	// and the files that are being held; 256 MiB each when 0.
 	Decoding, Bodies int64
-	Registerer       prometheus.Registerer
-	Log              zerolog.Logger
+	// Processors is how many pictures are rendered at once; as many as threads run Go code when 0.
+	Processors int
+	Registerer prometheus.Registerer
+	Log        zerolog.Logger
 }
 
 // Store stores pictures. It may be used by many goroutines at once.
@@ -156,7 +158,7 @@ func New(o Options) *Store {
 		bodies:   semaphore.NewWeighted(o.Bodies),
 		decoding: semaphore.NewWeighted(o.Decoding),
 		// More pictures at once than there are processors take memory, and none is ready earlier.
-		processors: semaphore.NewWeighted(int64(min(runtime.NumCPU(), runtime.GOMAXPROCS(0)))),
+		processors: semaphore.NewWeighted(int64(cmp.Or(o.Processors, runtime.GOMAXPROCS(0)))),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
