@@ -49,7 +49,7 @@ func TestBenchmarks(t *testing.T) {
 		"feeds": {&benchFeedsCmd{benchFlags: flags, size: &feedsSize{small: 60, large: 120, batch: 50, rounds: 1,
 			burst: 20, idle: 2, renders: 2, pause: 20 * time.Millisecond}}, 8},
 		"push": {&benchPushCmd{benchFlags: flags, command: testCommand, size: &pushSize{portals: 10, articles: 2, rounds: 1,
-			idle: 1, backlog: 2, pairs: 1, behind: 40, withdrawn: 2, waiting: 40, many: 12, rest: time.Second}}, 11},
+			idle: 1, backlog: 2, pairs: 1, behind: 40, withdrawn: 2, waiting: 40, many: 12, rest: time.Second}}, 12},
 		"serve": {&benchServeCmd{benchFlags: flags, command: testCommand, size: &serveSize{rounds: 1, single: 1, burst: 20, bursts: 1, sites: 2, alone: true}}, 7},
 		"hub":   {&benchHubCmd{benchFlags: flags, command: testCommand, size: &hubSize{hosts: 5, subscribers: 30, rounds: 1}}, 2},
 		"media": {&benchMediaCmd{benchFlags: flags, command: testCommand, size: &mediaSize{alone: 1, rounds: 1, pictures: 25, photo: 378, smaller: 8}}, 6},
