@@ -120,7 +120,8 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	}
 	s := &session{o: o, run: strings.ToLower(rand.Text()[:12]), sent: map[string]*article.Article{}}
 	for _, c := range []**http.Client{&s.client, &s.lister} {
-		*c = outbound.New(outbound.Options{Allow: near, Timeout: max(o.Timeout, timeoutDefault)})
+		// With the version of HTTP that bulletins are sent with.
+		*c = outbound.New(outbound.Options{Allow: near, HTTP1: true, Timeout: max(o.Timeout, timeoutDefault)})
 		defer (*c).CloseIdleConnections()
 	}
 	r := Report{URL: o.URL, State: o.State, Form: o.Form.String()}

@@ -61,6 +61,8 @@ type Options struct {
 	Allow []netip.Prefix
 	// HTTPSOnly refuses http, redirects to it included.
 	HTTPSOnly bool
+	// HTTP1 speaks HTTP/1.1 alone, as a [Direct] does.
+	HTTP1 bool
 	// Timeout is for a whole exchange, redirects and body included; 30 s when 0.
 	Timeout time.Duration
 	// MaxRedirects is how many redirects are followed. With 0 the 3xx answer is returned.
@@ -106,7 +108,7 @@ func newClient(o Options, c control) *http.Client {
 		MaxIdleConns:           cmp.Or(o.MaxIdleConns, maxIdleDefault),
 		IdleConnTimeout:        idleTimeout,
 		WriteBufferSize:        o.WriteBuffer,
-		ForceAttemptHTTP2:      true, // off by default with a dialer of one's own
+		ForceAttemptHTTP2:      !o.HTTP1, // off by default with a dialer of one's own
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}
 	return &http.Client{

@@ -321,6 +321,10 @@ func TestClientCertificatesRootsAndHTTP2AreUsed(t *testing.T) {
 	if err != nil || string(body) != "HTTP/2.0 with 1 certificates" {
 		t.Errorf("got %q, %v", body, err)
 	}
+	body, _, err = get(t, client(t, Options{Allow: loopback, HTTP1: true, TLS: own}), srv.URL)
+	if err != nil || string(body) != "HTTP/1.1 with 1 certificates" {
+		t.Errorf("got %q, %v", body, err)
+	}
 	if _, _, err := get(t, client(t, Options{Allow: loopback}), srv.URL); err == nil {
 		t.Error("a certificate of an unknown root passes")
 	}
