@@ -47,11 +47,12 @@ The portals are 601 addresses of another process that verifies nothing and answe
 Bulletins have 4 KB. Sustained is from the raising of the first flag to the receipt of
 the last bulletin on disk; the floor is a loop that does nothing but sign and POST the
 same bulletins, as many at once, over connections kept alive, with net/http and the
-library of Standard Webhooks. To idle portals, the time is that from the write to the log until the last portal has the bulletin. Isolation: the
-portals answer after 50 ms, a tenth or half of them never, and what is compared is the
-99th percentile of the others' bulletins, from the moment at which all were due. A
-withdrawal is timed from the write to the log until the portal has it, while a backlog
-is being pushed. Memory and idle processor time are those of a loa serve.`
+library of Standard Webhooks. To idle portals, the time is that from the write to the
+log until the last portal has the bulletin. Isolation: the portals answer after 50 ms, a
+tenth or half of them never, and what is compared is the 99th percentile of the others'
+bulletins, from the moment at which all were due. A withdrawal is timed from the write to
+the log until the portal has it, while a backlog is being pushed. Memory and idle
+processor time are those of a loa serve.`
 }
 
 // pushSize is how much is measured.

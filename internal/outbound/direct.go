@@ -288,10 +288,7 @@ func (d *Direct) handshake(ctx context.Context, plain net.Conn, address string) 
 	ctx, cancel := context.WithTimeout(ctx, tlsTimeout)
 	defer cancel()
 	secure := tls.Client(plain, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		return nil, orDone(ctx, err)
-	}
-	return secure, nil
+	return secure, secure.HandshakeContext(ctx) // whose error is that of ctx, if that ended
 }
 
 // orDone is why ctx ended, if it did: what else failed then failed because of that.

@@ -82,7 +82,7 @@ func request(r *bufio.Reader) (string, error) {
 	return string(body), err
 }
 
-// answers answers every request of a connection alike.
+// answersAll answers every request of a connection alike.
 func answersAll(answer string) func(int64, net.Conn, *bufio.Reader) {
 	return func(_ int64, c net.Conn, r *bufio.Reader) {
 		for {

@@ -73,9 +73,6 @@ type Options struct {
 	MaxConnsPerHost int
 	// MaxIdleConns bounds the idle connections to all hosts together; 512 when 0.
 	MaxIdleConns int
-	// WriteBuffer is in bytes, for each connection: a request that fits in it is sent by one
-	// system call. 4 KiB when 0.
-	WriteBuffer int
 	// Resolver looks names up; the system's when nil. What it answers is checked all the same.
 	Resolver *net.Resolver
 }
@@ -107,7 +104,6 @@ func newClient(o Options, c control) *http.Client {
 		MaxIdleConnsPerHost:    cmp.Or(o.MaxConnsPerHost, maxConnsPerHostDefault),
 		MaxIdleConns:           cmp.Or(o.MaxIdleConns, maxIdleDefault),
 		IdleConnTimeout:        idleTimeout,
-		WriteBufferSize:        o.WriteBuffer,
 		ForceAttemptHTTP2:      !o.HTTP1, // off by default with a dialer of one's own
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}
