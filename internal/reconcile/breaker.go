@@ -36,14 +36,14 @@ func (b *breaker) fail(now time.Time, reason string, after time.Duration, p Paus
 	b.until = now.Add(pause)
 }
 
-// restore brings back the state of a target that was down when it was last seen. Its next probe is
+// restored is the breaker of a target as it was last seen. If it was down, its next probe is
 // due when it was then, or at once if that has passed; never later than that pause from now, since
 // the clock by which it was reckoned may have been set back.
-func (b *breaker) restore(s State, now time.Time, p Pauses) {
+func restored(s State, now time.Time, p Pauses) breaker {
 	if !s.Down {
-		return
+		return breaker{}
 	}
-	*b = breaker{failures: max(s.Failures, 1), since: s.Since, reason: s.Reason, until: s.NextProbe}
+	b := breaker{failures: max(s.Failures, 1), since: s.Since, reason: s.Reason, until: s.NextProbe}
 	pause := max(p.ProbeMost, retryAfterMost)
 	if s.Pause > 0 {
 		pause = min(pause, s.Pause)
@@ -51,4 +51,5 @@ func (b *breaker) restore(s State, now time.Time, p Pauses) {
 	if most := now.Add(pause); b.until.After(most) {
 		b.until = most
 	}
+	return b
 }

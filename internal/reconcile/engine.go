@@ -333,7 +333,7 @@ func (e *Engine) wake(w wake) {
 	l.limits = e.opts.Limits(w.target).withDefaults()
 	switch w.why {
 	case timerFired:
-		l.timer = false
+		l.wakeAt = time.Time{}
 	case flagsAway:
 		l.away = true
 		l.cursor = map[string]uint64{}
@@ -347,14 +347,19 @@ func (e *Engine) lane(target string) *lane {
 	if l == nil {
 		l = newLane(target)
 		l.group = e.groupOf(target)
-		if e.opts.Restore != nil {
-			l.breaker.restore(e.opts.Restore(target), time.Now(), e.opts.Pauses)
-		}
+		e.restore(l)
 		e.lanes[target] = l
 	}
 	l.used = time.Now()
 	l.limits = e.opts.Limits(target).withDefaults()
 	return l
+}
+
+// restore gives the lane's breaker the state that the target was left in by whoever worked on it last.
+func (e *Engine) restore(l *lane) {
+	if e.opts.Restore != nil {
+		l.breaker = restored(e.opts.Restore(l.target), time.Now(), e.opts.Pauses)
+	}
 }
 
 const (
@@ -438,8 +443,8 @@ func (e *Engine) pump(l *lane) {
 	case !ok && at.IsZero() && l.breaker.open(now):
 		at = l.breaker.until
 	}
-	if !at.IsZero() && !l.timer {
-		l.timer = true
+	if !at.IsZero() && (l.wakeAt.IsZero() || at.Before(l.wakeAt)) {
+		l.wakeAt = at // a later timer may be set still, for a pause that ended early
 		time.AfterFunc(max(time.Until(at), 0), func() { e.send(wake{l.target, timerFired}) })
 	}
 	e.refill(l, now)

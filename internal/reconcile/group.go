@@ -127,12 +127,25 @@ func (e *Engine) begin(ctx context.Context, it *gaining) {
 		if g.state == taking && g.gaining == it {
 			g.state, g.gaining = held, nil
 			e.openReaders(ctx, g)
+			e.resume(g)
 		}
 	}
 	e.noteHolds()
 	select {
 	case e.patrolNow <- struct{}{}:
 	default:
+	}
+}
+
+// resume makes the lanes that outlasted the loss of a group look again: what they were waiting for when
+// it was lost does not come any more.
+func (e *Engine) resume(g *group) {
+	for target, l := range e.lanes {
+		if l.group != g {
+			continue
+		}
+		e.restore(l)
+		e.wake(wake{target, flagsAway})
 	}
 }
 

@@ -24,7 +24,7 @@ type lane struct {
 	// comes back is not met by everything at once.
 	allowed int
 	nextRun time.Time // by limits.Interval
-	timer   bool      // a timer is set that will pump this lane
+	wakeAt  time.Time // when a timer will pump this lane; zero if none is set
 	ready   bool      // in the dispatcher's list of lanes that can run
 	// failing are keys that this target refused, until they are tried again.
 	failing map[string]failure
@@ -178,7 +178,7 @@ func (l *lane) runnable(now time.Time) (bool, time.Time) {
 // idle reports whether the lane holds nothing, and knows nothing that has to be remembered.
 func (l *lane) idle() bool {
 	return len(l.items)+l.notRemoved()+len(l.aside)+len(l.failing)+l.running == 0 && l.breaker.closed() &&
-		!l.timer && !l.ready && !l.away && !l.refilling && !l.looker
+		l.wakeAt.IsZero() && !l.ready && !l.away && !l.refilling && !l.looker
 }
 
 // lower notes that a message was acknowledged.

@@ -26,7 +26,7 @@ func TestOfVeryManyLanesIdleOnesAreLetGo(t *testing.T) {
 		"down":    func(l *lane) { l.breaker.fail(now, "down", 0, Pauses{}.withDefaults()) },
 		"behind":  func(l *lane) { l.away = true },
 		"looks":   func(l *lane) { l.refilling = true },
-		"waits":   func(l *lane) { l.timer = true },
+		"waits":   func(l *lane) { l.wakeAt = now },
 	}
 	for target, change := range kept {
 		add(target, change)

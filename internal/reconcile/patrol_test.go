@@ -64,8 +64,7 @@ func TestAProbeIsDueThoughAClockWasSetBack(t *testing.T) {
 		"set back, by an earlier Loa":    {100 * time.Hour, 0, time.Hour},
 		"set back, and a pause of a day": {100 * time.Hour, 24 * time.Hour, time.Hour},
 	} {
-		var b breaker
-		b.restore(State{Down: true, Failures: 1, NextProbe: now.Add(c.next), Pause: c.pause}, now, p)
+		b := restored(State{Down: true, Failures: 1, NextProbe: now.Add(c.next), Pause: c.pause}, now, p)
 		if at := b.until.Sub(now); at != c.expected {
 			t.Errorf("%s: the probe is due in %s, expected %s", name, at, c.expected)
 		}

@@ -384,9 +384,9 @@ func (e *Engine) compare(waiting map[string]Waiting) {
 		if now.Sub(w.Oldest).Abs() < e.opts.Pauses.Patrol || now.Sub(l.lastSuccess) < patrolQuiet {
 			continue // a later look will tell
 		}
-		if w.Flags > len(l.items)+l.notRemoved()+len(l.aside) && !l.away {
+		if w.Flags > len(l.items)+l.notRemoved()+len(l.aside) {
 			l.away = true
-			e.pump(l)
+			e.pump(l) // also if it was set before: the lane may have been another's meanwhile
 		}
 	}
 }
