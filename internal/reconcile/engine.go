@@ -591,21 +591,8 @@ func (e *Engine) drain(around *sync.WaitGroup, leaveRoster, cancelRuns context.C
 	}
 	e.runners.end()
 	leaveRoster()
-	ended := make(chan struct{})
-	go func() { around.Wait(); close(ended) }()
-	for ended != nil || e.sweeping {
-		select {
-		case <-e.roster.shares:
-		case <-e.waiting:
-		case <-e.refilled:
-		case <-e.wakes:
-		case <-e.setasides:
-		case <-e.swept:
-			e.sweeping = false
-		case <-ended:
-			ended = nil
-		}
-	}
+	e.attend(around)
+	e.attend(&e.others)
 	for len(e.deliveries) > 0 {
 		e.nak(<-e.deliveries, 0)
 	}
@@ -614,5 +601,22 @@ func (e *Engine) drain(around *sync.WaitGroup, leaveRoster, cancelRuns context.C
 		e.log.Warn().Err(err).Msg("last acknowledgements may be lost; their flags come again")
 	}
 	e.lastSweep()
-	e.others.Wait()
+}
+
+// attend waits for others than the dispatcher. What they tell it does not matter any more.
+func (e *Engine) attend(others *sync.WaitGroup) {
+	ended := make(chan struct{})
+	go func() { others.Wait(); close(ended) }()
+	for {
+		select {
+		case <-e.roster.shares:
+		case <-e.waiting:
+		case <-e.refilled:
+		case <-e.wakes:
+		case <-e.setasides:
+		case <-e.swept:
+		case <-ended:
+			return
+		}
+	}
 }
