@@ -240,13 +240,18 @@ type observed struct {
 	reconcile.Reconciler
 	done   func(target string, flags []reconcile.Flag)
 	failed func(target string, err error)
+	level  func(target string, flags []reconcile.Flag) // nothing was left to do; nil: is not counted
 }
 
 func (o observed) Reconcile(ctx context.Context, target string, flags []reconcile.Flag) error {
 	err := o.Reconciler.Reconcile(ctx, target, flags)
 	switch {
-	case err == nil, errors.Is(err, reconcile.ErrLevel):
+	case err == nil:
 		o.done(target, flags)
+	case errors.Is(err, reconcile.ErrLevel):
+		if o.level != nil {
+			o.level(target, flags)
+		}
 	case ctx.Err() == nil:
 		o.failed(target, err)
 	}

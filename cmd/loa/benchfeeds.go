@@ -134,7 +134,7 @@ func (fb *feedsBench) stack(name string, tree *site.Tree) (_ *feedsStack, err er
 		return nil, err
 	}
 	s.engine, err = reconcile.New(fb.ctx, s.js, reconcile.Options{Kind: feeds.FlagKind, Limits: f.Limits,
-		Reconciler: observed{f, s.ran, fb.fault}, Workers: feedWorkers, Log: zerolog.Nop()})
+		Reconciler: observed{Reconciler: f, done: s.ran, failed: fb.fault}, Workers: feedWorkers, Log: zerolog.Nop()})
 	return s, err
 }
 

@@ -115,12 +115,13 @@ func (hb *hubBench) measure() (err error) {
 		return err
 	}
 	defer w.Close()
+	looked := func(target string, flags []reconcile.Flag) {
+		if target != websub.FanOut {
+			hb.delivered.add(len(flags))
+		}
+	}
 	engine, err := reconcile.New(hb.ctx, hb.js, reconcile.Options{Kind: websub.Kind, Limits: w.Limits, Workers: hub.Workers, Grace: benchDrain, Log: log, Metrics: metrics,
-		Reconciler: observed{w, func(target string, flags []reconcile.Flag) {
-			if target != websub.FanOut {
-				hb.delivered.add(len(flags))
-			}
-		}, hb.fault}})
+		Reconciler: observed{Reconciler: w, done: looked, failed: hb.fault, level: looked}})
 	if err != nil {
 		return err
 	}

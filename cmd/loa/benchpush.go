@@ -204,7 +204,7 @@ func (pb *pushBench) stack(name string, portals []portal.Portal, failed func(str
 	}
 	s.engine = func(ctx context.Context) (*reconcile.Engine, error) {
 		return reconcile.New(ctx, s.js, reconcile.Options{Kind: bulletins.Kind, Limits: s.worker.Limits, Targets: s.portals.Names,
-			Reconciler: observed{s.worker, s.ran, failed}, Workers: portalWorkers, Grace: benchDrain, OnState: s.worker.OnState, Gained: s.worker.Gained,
+			Reconciler: observed{Reconciler: s.worker, done: s.ran, failed: failed}, Workers: portalWorkers, Grace: benchDrain, OnState: s.worker.OnState, Gained: s.worker.Gained,
 			Log: log, Metrics: prometheus.NewRegistry()})
 	}
 	return s, err
