@@ -232,7 +232,7 @@ func (a *app) prepareIntake(ctx context.Context) error {
 			return a.catalog.Concerned(e.Article), nil
 		},
 		"portal": a.portals.Concerned,
-	}})
+	}, Own: func(kind, target string) bool { return kind == "portal" && a.portals.Waits(target) }})
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func (pb *pushBench) withdrawal() error {
 		if err != nil {
 			return err
 		}
-		pb.say("%d articles withdrawn; %d of %d flags still wait", len(shown), left, pb.size.behind*len(portals))
+		pb.say("%d articles withdrawn; %d flags still wait", len(shown), left)
 		if left == 0 {
 			return fmt.Errorf("the backlog was gone before the last withdrawal: it was too small to measure anything")
 		}

@@ -73,9 +73,9 @@ type pushSize struct {
 
 var (
 	pushFull = pushSize{portals: 601, articles: 30, rounds: 7, idle: 40, backlog: 20, pairs: 5,
-		behind: 1000, withdrawn: 5, waiting: 100_000, many: 5000, rest: 15 * time.Second}
+		behind: 10_000, withdrawn: 5, waiting: 100_000, many: 5000, rest: 15 * time.Second}
 	pushShort = pushSize{portals: 601, articles: 8, rounds: 5, idle: 5, backlog: 4, pairs: 2,
-		behind: 30, withdrawn: 2, waiting: 20_000, rest: 3 * time.Second}
+		behind: 300, withdrawn: 2, waiting: 20_000, rest: 3 * time.Second}
 )
 
 const (
@@ -198,7 +198,8 @@ func (pb *pushBench) stack(name string, portals []portal.Portal, failed func(str
 		return nil, err
 	}
 	s.router, err = router.New(router.Options{JS: s.js, Log: log, Metrics: metrics,
-		Kinds: map[string]router.Concerned{bulletins.Kind: s.portals.Concerned}})
+		Kinds: map[string]router.Concerned{bulletins.Kind: s.portals.Concerned},
+		Own:   func(_, portal string) bool { return s.portals.Waits(portal) }})
 	if err != nil {
 		return nil, err
 	}
@@ -353,6 +354,7 @@ func (pb *pushBench) push(ctx context.Context, s *pushStack, articles int) (floa
 // first flag, and where the end is told.
 func (pb *pushBench) due(ctx context.Context, s *pushStack, articles int) (time.Time, <-chan time.Time, error) {
 	var flags []reconcile.Flag
+	pairs := 0
 	for _, a := range pb.articles(articles) {
 		seq, err := s.log.Put(ctx, a, 0)
 		if err != nil {
@@ -363,9 +365,10 @@ func (pb *pushBench) due(ctx context.Context, s *pushStack, articles int) (time.
 		if err != nil {
 			return time.Time{}, nil, err
 		}
-		flags = append(flags, reconcile.FlagsFor(bulletins.Kind, names, e)...)
+		flags = append(flags, reconcile.FlagsFor(bulletins.Kind, names, s.portals.Waits, e)...)
+		pairs += len(names)
 	}
-	done := s.delivered.expect(len(flags))
+	done := s.delivered.expect(pairs)
 	s.mu.Lock()
 	began := time.Now()
 	s.since = began
@@ -496,7 +499,7 @@ func (s *pushStack) waitFor(ctx context.Context, portals []string, bulletins int
 		s.mu.Lock()
 		left := 0
 		for _, name := range portals {
-			left += bulletins - len(s.took[name])
+			left += max(bulletins-len(s.took[name]), 0)
 		}
 		s.mu.Unlock()
 		if left == 0 {

@@ -25,7 +25,7 @@ func TestSurvivesAClockThatJumps(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 
 	wall := wallclock.New(t)
-	c := newCity(t, append(sixPartners(), &partner{name: "diem-tin", digest: "*/5 * * * * *"})...)
+	c := newCity(t, append(somePartners(), &partner{name: "diem-tin", digest: "*/5 * * * * *"})...)
 	c.program = wallclock.Build(t, "github.com/loa-syndication/loa/cmd/loa")
 	c.environment = []string{wall.Environment()}
 	c.serve()

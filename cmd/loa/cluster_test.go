@@ -129,8 +129,8 @@ func TestWorkersOnAClusterSurviveWhateverFails(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	partners := sixPartners()
-	for i := range 8 { // so many that every worker has some
+	partners := somePartners()
+	for i := range 24 { // so many that every worker has some, and some share flags
 		partners = append(partners, &partner{name: fmt.Sprint("phuong-", i)})
 	}
 	f := newFleet(t, partners...)

@@ -267,7 +267,7 @@ func TestTerminateUnderLoad(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	c := newCity(t, sixPartners()...)
+	c := newCity(t, somePartners()...)
 	c.serve()
 	said := newLedger()
 	cms, events := c.cms(), story(rng, 150, c.pictures)
@@ -293,7 +293,7 @@ func TestTerminateUnderLoad(t *testing.T) {
 
 // Loa as it is with nothing to do.
 func TestStartAndIdle(t *testing.T) {
-	c := newCity(t, sixPartners()...)
+	c := newCity(t, somePartners()...)
 	var took []time.Duration
 	for range 3 {
 		c.serve()

@@ -444,7 +444,7 @@ func raiseFor(ctx context.Context, s *session, name string, since time.Time) (in
 		if !a.Live() || a.Published.Before(since) {
 			continue
 		}
-		f := reconcile.FlagsFor(bulletins.Kind, []string{name}, a)
+		f := reconcile.FlagsFor(bulletins.Kind, []string{name}, nil, a)
 		f[0].Class = streams.Normal // what is old news overtakes nothing
 		if flags = append(flags, f...); len(flags) == raisePage {
 			if err := flush(); err != nil {

@@ -137,7 +137,7 @@ func (c *portalsReplayCmd) replay(ctx context.Context, s *session, receipts *por
 		if r.Holds == (article.Version{}) {
 			continue
 		}
-		f := reconcile.FlagsFor(bulletins.Kind, []string{c.Name}, page[i])
+		f := reconcile.FlagsFor(bulletins.Kind, []string{c.Name}, nil, page[i])
 		f[0].Class = streams.Normal // it is not new
 		flags = append(flags, f...)
 		if !c.DryRun {

@@ -25,7 +25,7 @@ func TestRebuildRestoresTheLog(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			rng := rand.New(rand.NewPCG(seed, 0))
-			city := newCity(t, sixPartners()...)
+			city := newCity(t, somePartners()...)
 			stored, backup := filepath.Join(city.data, "nats"), filepath.Join(t.TempDir(), "nats")
 			said := newLedger()
 			all := story(rng, articles, city.pictures)

@@ -4,6 +4,7 @@ package loatest
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -60,6 +61,18 @@ func JetStream(t testing.TB, nc *nats.Conn) jetstream.JetStream {
 		t.Fatal(err)
 	}
 	return js
+}
+
+// Together gives n names of targets that are in one group, and so share flags.
+func Together(kind, prefix string, n int) []string {
+	names := []string{prefix + "0"}
+	for i := 1; len(names) < n; i++ {
+		name := fmt.Sprint(prefix, i)
+		if streams.FlagGroup(kind, name) == streams.FlagGroup(kind, names[0]) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Left is how many messages a consumer still has to give out or to have acknowledged, of a

@@ -229,6 +229,13 @@ func (r *Registry) Known(name string) bool {
 	return ok || r.malformed[name] != nil
 }
 
+// Waits reports whether bulletins wait for the portal rather than go to it one by one: it has a digest,
+// or is paused or down.
+func (r *Registry) Waits(name string) bool {
+	p, ok := r.Get(name)
+	return ok && (p.Digest != nil || p.Paused != nil || r.State(name).Down)
+}
+
 // Newest reports whether the portal's entry is of this revision, 0 for none. [Registry.Get] may
 // give an older one for a moment, after another process has stored it anew.
 func (r *Registry) Newest(ctx context.Context, name string, revision uint64) (bool, error) {

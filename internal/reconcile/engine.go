@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,6 +134,7 @@ type Engine struct {
 	wakes      chan wake
 	refilled   chan refill
 	waiting    chan map[string]Waiting
+	alone      chan alone    // what became of flags that were raised instead of shares
 	setasides  chan setaside // what became of flags of which dead letters were to be made
 	swept      chan swept
 	gains      chan *gaining
@@ -157,6 +159,7 @@ type Engine struct {
 	express, normal []*lane // that can run
 	running         int
 	runners         runners
+	spreads         map[*spreading]bool
 	looks           int     // for flags in the stream, under way
 	lookers         []*lane // that want to look
 }
@@ -223,6 +226,7 @@ func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error
 		wakes:      make(chan wake, 64),
 		refilled:   make(chan refill, 64),
 		waiting:    make(chan map[string]Waiting),
+		alone:      make(chan alone, 64),
 		setasides:  make(chan setaside, 64),
 		swept:      make(chan swept, 1),
 		gains:      make(chan *gaining),
@@ -230,6 +234,7 @@ func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error
 		patrolNow:  make(chan struct{}, 1),
 		stopped:    make(chan struct{}),
 		lanes:      map[string]*lane{},
+		spreads:    map[*spreading]bool{},
 		groups:     make([]*group, n),
 	}
 	for i := range e.groups {
@@ -305,6 +310,8 @@ func (e *Engine) dispatch(ctx, reading, runCtx context.Context) {
 			e.begin(reading, it)
 		case g := <-e.closed:
 			e.readersClosed(reading, g)
+		case a := <-e.alone:
+			e.raisedAlone(a)
 		case s := <-e.setasides:
 			e.finishSetAside(s)
 		case s := <-e.swept:
@@ -313,6 +320,7 @@ func (e *Engine) dispatch(ctx, reading, runCtx context.Context) {
 			e.renew(now)
 		case now := <-ticks.C:
 			e.tick(now)
+			e.cut(now)
 			e.sweep(now)
 			e.watchReaders(now)
 			e.forgetIdle(now)
@@ -330,7 +338,7 @@ func (e *Engine) wake(w wake) {
 		}
 		l = e.lane(w.target)
 	}
-	l.limits = e.opts.Limits(w.target).withDefaults()
+	l.limits = e.limits(w.target)
 	switch w.why {
 	case timerFired:
 		l.wakeAt = time.Time{}
@@ -347,17 +355,27 @@ func (e *Engine) lane(target string) *lane {
 	if l == nil {
 		l = newLane(target)
 		l.group = e.groupOf(target)
+		l.shared = streams.IsShared(e.opts.Kind, target)
 		e.restore(l)
 		e.lanes[target] = l
 	}
 	l.used = time.Now()
-	l.limits = e.opts.Limits(target).withDefaults()
+	l.limits = e.limits(target)
 	return l
+}
+
+func (e *Engine) limits(target string) Limits {
+	if streams.IsShared(e.opts.Kind, target) {
+		return sharedLimits
+	}
+	return e.opts.Limits(target).withDefaults()
 }
 
 // restore gives the lane's breaker the state that the target was left in by whoever worked on it last.
 func (e *Engine) restore(l *lane) {
-	if e.opts.Restore != nil {
+	if l.shared {
+		l.allowed = firstSpreads
+	} else if e.opts.Restore != nil {
 		l.breaker = restored(e.opts.Restore(l.target), time.Now(), e.opts.Pauses)
 	}
 }
@@ -393,14 +411,11 @@ func (e *Engine) accept(h handle) {
 	}
 	l := e.lane(h.flag.Target)
 	l.expected--
-	if it := l.items[h.flag.Key]; it != nil {
-		if it.running {
-			it.next = add(it.next, h)
-		} else {
-			it.held = add(it.held, h)
-			l.promote(it)
-			e.pump(l)
-		}
+	key := h.flag.Key
+	if l.shared {
+		key = strconv.FormatUint(h.seq, 10)
+	}
+	if e.join(l, key, h) {
 		return
 	}
 	if l.limits.Held && h.flag.Class == streams.Normal {
@@ -418,8 +433,28 @@ func (e *Engine) accept(h handle) {
 		e.pump(l)
 		return
 	}
-	it := &item{held: []handle{h}}
-	l.items[h.flag.Key] = it
+	e.enter(l, key, h)
+}
+
+// join adds a flag to those of the same key, if the lane holds any.
+func (e *Engine) join(l *lane, key string, h handle) bool {
+	if it := l.items[key]; it != nil {
+		if it.running {
+			it.next = e.add(it.next, h)
+		} else {
+			it.held = e.add(it.held, h)
+			l.promote(it)
+			e.pump(l)
+		}
+		return true
+	}
+	return false
+}
+
+// enter puts a flag into a lane that holds none of its key.
+func (e *Engine) enter(l *lane, key string, h handle) {
+	it := &item{key: key, held: []handle{h}}
+	l.items[key] = it
 	l.enqueue(it)
 	e.pump(l)
 }
@@ -474,6 +509,13 @@ func (e *Engine) start(ctx context.Context) {
 			e.pump(l)
 			continue
 		}
+		if l.shared {
+			for _, it := range items {
+				e.spread(l, it)
+			}
+			e.pump(l)
+			continue
+		}
 		l.running++
 		l.group.running++
 		e.running++
@@ -520,7 +562,7 @@ func (e *Engine) fresh(l *lane, items []*item, now time.Time) []*item {
 			}
 		}
 		if it.held = live; len(live) == 0 {
-			delete(l.items, it.flag.Key)
+			delete(l.items, it.key)
 			e.metrics.lost.Inc()
 			continue
 		}
@@ -542,7 +584,7 @@ func (e *Engine) renew(now time.Time) {
 func renewAll(handles []handle, now time.Time) {
 	for i := range handles {
 		// One whose time has run out belongs to somebody else.
-		if h := &handles[i]; now.Before(h.lease) && h.msg.InProgress() == nil {
+		if h := &handles[i]; now.Before(h.lease) && (h.of != nil || h.msg.InProgress() == nil) {
 			h.lease = now.Add(streams.FlagAckWait - leaseMargin)
 		}
 	}
@@ -552,6 +594,9 @@ func renewAll(handles []handle, now time.Time) {
 func (e *Engine) drain(around *sync.WaitGroup, leaveRoster, cancelRuns context.CancelFunc) {
 	grace := time.AfterFunc(e.opts.Grace, cancelRuns)
 	defer grace.Stop()
+	for s := range e.spreads {
+		e.abandon(s)
+	}
 	for _, l := range e.lanes {
 		for _, it := range l.items {
 			if !it.running {
@@ -576,6 +621,7 @@ func (e *Engine) drain(around *sync.WaitGroup, leaveRoster, cancelRuns context.C
 		case <-e.swept:
 			e.sweeping = false
 		case <-e.setasides:
+		case <-e.alone:
 		case g := <-e.closed:
 			g.reading = false
 		case now := <-ticks.C:
@@ -614,6 +660,7 @@ func (e *Engine) attend(others *sync.WaitGroup) {
 		case <-e.refilled:
 		case <-e.wakes:
 		case <-e.setasides:
+		case <-e.alone:
 		case <-e.swept:
 		case <-ended:
 			return

@@ -13,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"github.com/loa-syndication/loa/events"
+	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/loatest"
 	"github.com/loa-syndication/loa/internal/reconcile"
 	"github.com/loa-syndication/loa/internal/streams"
@@ -102,6 +104,34 @@ func raise(t *testing.T, js jetstream.JetStream, kind, class, target string, key
 	if err := reconcile.Raise(t.Context(), js, flags); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// raiseFor raises the flags by which targets learn of articles: shared ones.
+func raiseFor(t *testing.T, js jetstream.JetStream, targets []string, keys ...string) {
+	t.Helper()
+	raiseVersions(t, js, targets, 0, article.Article{Status: events.StatusLive, Urgency: 5}, keys...)
+}
+
+// raiseVersions does so for versions of the articles that are in the log after seq.
+func raiseVersions(t *testing.T, js jetstream.JetStream, targets []string, seq uint64, a article.Article, keys ...string) {
+	t.Helper()
+	var flags []reconcile.Flag
+	for i, k := range keys {
+		e := streams.Entry{Article: &a, Key: streams.Key(k), Seq: seq + uint64(i) + 1}
+		flags = append(flags, reconcile.FlagsFor("portal", targets, nil, e)...)
+	}
+	if err := reconcile.Raise(t.Context(), js, flags); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// names are those of n targets.
+func names(n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprint("p", i)
+	}
+	return all
 }
 
 func keys(n int) []string {

@@ -33,30 +33,73 @@ type Flag struct {
 	// flag raised anew has none: what failed before does not count for another version.
 	Failures int
 	Until    time.Time
+	// Targets are those of a shared flag; Target stands for them ([streams.SharedTarget]). What a
+	// reconciler gets, and what is told of one target, has none.
+	Targets []string
 }
 
-// FlagsFor are those by which targets learn of an article's version.
-func FlagsFor(kind string, targets []string, e streams.Entry) []Flag {
+// sharedMost is the most targets of a shared flag: 64 KiB of names at the very most.
+const sharedMost = 1000
+
+// FlagsFor are those by which targets learn of an article's version. Of kinds that share flags
+// ([streams.SharesFlags]), the targets of a group have one together, without those that are to have their
+// own: which are known not to take a share. own may be nil.
+func FlagsFor(kind string, targets []string, own func(target string) bool, e streams.Entry) []Flag {
 	class := streams.Normal
 	if e.Express() {
 		class = streams.Express
 	}
-	flags := make([]Flag, len(targets))
-	for i, t := range targets {
-		flags[i] = Flag{Class: class, Kind: kind, Target: t, Key: string(e.Key), Seq: e.Seq}
+	flag := func(target string) Flag {
+		return Flag{Class: class, Kind: kind, Target: target, Key: string(e.Key), Seq: e.Seq}
+	}
+	var flags []Flag
+	alone := targets
+	if streams.SharesFlags(kind) {
+		alone = nil
+		groups := map[int][]string{}
+		for _, t := range targets {
+			if own != nil && own(t) {
+				alone = append(alone, t)
+				continue
+			}
+			group := streams.FlagGroup(kind, t)
+			groups[group] = append(groups[group], t)
+		}
+		for group, of := range groups {
+			if len(of) > 1 {
+				f := flag(streams.SharedTarget(kind, group))
+				f.Targets = of[:min(len(of), sharedMost)]
+				flags = append(flags, f)
+				of = of[len(f.Targets):]
+			}
+			alone = append(alone, of...)
+		}
+	}
+	for _, t := range alone {
+		flags = append(flags, flag(t))
 	}
 	return flags
 }
 
+// Pairs is of how many pairs of a target and a key the flag is.
+func (f Flag) Pairs() int { return max(1, len(f.Targets)) }
+
 func (f Flag) subject() string { return streams.FlagSubject(f.Class, f.Kind, f.Target, f.Key) }
 
-// body is "<seq> <raised, ms>", and " <failures> <until, ms>" if there were failures.
+// body is "<seq> <raised, ms>", and " <failures> <until, ms>" if there were failures, or
+// " 0 0 <target> <target>…" if it is shared.
 func (f Flag) body() []byte {
 	b := strconv.AppendUint(nil, f.Seq, 10)
 	b = strconv.AppendInt(append(b, ' '), f.Raised.UnixMilli(), 10)
 	if f.Failures > 0 {
 		b = strconv.AppendInt(append(b, ' '), int64(f.Failures), 10)
-		b = strconv.AppendInt(append(b, ' '), f.Until.UnixMilli(), 10)
+		return strconv.AppendInt(append(b, ' '), f.Until.UnixMilli(), 10)
+	}
+	if len(f.Targets) > 0 {
+		b = append(b, " 0 0"...)
+		for _, t := range f.Targets {
+			b = append(append(b, ' '), t...)
+		}
 	}
 	return b
 }
@@ -71,8 +114,9 @@ func parseFlag(subject string, data []byte) (Flag, error) {
 	f := Flag{Class: p.Class, Kind: p.Kind, Target: p.Target, Key: p.Key}
 	var numbers [4]int64
 	for i, field := range bytes.Fields(data) {
-		if i == len(numbers) {
-			break
+		if i >= len(numbers) {
+			f.Targets = append(f.Targets, string(field))
+			continue
 		}
 		if numbers[i], err = strconv.ParseInt(string(field), 10, 64); err != nil {
 			return f, nil
@@ -127,12 +171,7 @@ func Raise(ctx context.Context, js jetstream.JetStream, flags []Flag) error {
 // another meanwhile is newer, and stays as it is.
 func reraise(ctx context.Context, js jetstream.JetStream, flags []storedFlag) error {
 	for batch := range slices.Chunk(flags, maxBatch) {
-		msgs := make([]*nats.Msg, len(batch))
-		for i, f := range batch {
-			msgs[i] = &nats.Msg{Subject: f.subject(), Data: f.body(), Header: nats.Header{
-				jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(f.seq, 10)},
-			}}
-		}
+		msgs := inPlace(batch)
 		err := publishBatch(ctx, js, msgs)
 		if streams.IsConflict(err) && len(msgs) > 1 {
 			// One spoils it for all.

@@ -172,6 +172,11 @@ func (e *Engine) drop(g *group, to groupState) {
 	}
 	g.state = to
 	g.stopReading()
+	for s := range e.spreads {
+		if s.lane.group == g {
+			e.abandon(s)
+		}
+	}
 	for target, l := range e.lanes {
 		if l.group != g {
 			continue

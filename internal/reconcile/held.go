@@ -69,7 +69,7 @@ func Lower(ctx context.Context, js jetstream.JetStream, kind, target string, pla
 // holdBack leaves to the stream what a lane held when its target's flags came to be held.
 func (e *Engine) holdBack(l *lane) {
 	for _, it := range l.normal {
-		delete(l.items, it.flag.Key)
+		delete(l.items, it.key)
 		e.nakAll(it.held, jitter(heldBack))
 	}
 	l.normal = nil

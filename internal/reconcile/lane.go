@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -38,6 +39,10 @@ type lane struct {
 	// lastSuccess tells a target that fails from a key that fails: see blamesKey.
 	lastSuccess time.Time
 	used        time.Time // when the dispatcher last needed it
+	// shared says that its flags are those of many targets. A target that others had to wait for gets
+	// no shares until slowUntil.
+	shared    bool
+	slowUntil time.Time
 
 	// away is set while flags of this target may wait in the stream that the lane does not
 	// hold; cursor is the sequence, by class, after which to look for them; refilling, while a
@@ -58,18 +63,21 @@ type failure struct {
 	at    time.Time
 }
 
-// item is one key's flags, at most one of each class.
+// item is one key's flags: at most one of each class, and one share of each. A shared flag is an item
+// by itself, so that a later one of its key need not wait until all targets are done with it.
 type item struct {
+	key     string // in the lane's items
 	flag    Flag
 	held    []handle // what the next, or the current, run will settle
 	next    []handle // arrived during the run: it needs another
 	running bool
 }
 
-// handle is a message that this worker has to settle.
+// handle is a message that this worker has to settle, or a share in one.
 type handle struct {
 	msg   jetstream.Msg
-	seq   uint64 // in the stream
+	of    *spreading // of a share, which has no message
+	seq   uint64     // in the stream
 	flag  Flag
 	lease time.Time // the server gives the message to somebody else after this
 }
@@ -78,14 +86,17 @@ func newLane(target string) *lane {
 	return &lane{target: target, items: map[string]*item{}, aside: map[uint64]bool{}, allowed: 1, cursor: map[string]uint64{}}
 }
 
-// add puts h among handles; a message of the same class is superseded by it, and needs no
-// answer: the stream no longer has it, or this is the same one again.
-func add(handles []handle, h handle) []handle {
-	for i := range handles {
-		if handles[i].flag.Class == h.flag.Class {
-			handles[i] = h
-			return handles
+// add puts h among handles. A message of the same class is superseded by it, and needs no answer: the
+// stream no longer has it, or this is the same one again. So is a share by a later one.
+func (e *Engine) add(handles []handle, h handle) []handle {
+	for i, old := range handles {
+		if old.flag.Class != h.flag.Class || (old.of == nil) != (h.of == nil) {
+			continue
 		}
+		h.flag.Seq = max(h.flag.Seq, old.flag.Seq)
+		e.settled(old)
+		handles[i] = h
+		return handles
 	}
 	return append(handles, h)
 }
@@ -163,6 +174,9 @@ func (l *lane) runnable(now time.Time) (bool, time.Time) {
 	if l.queued() == 0 || l.limits.Paused {
 		return false, time.Time{}
 	}
+	if l.shared && len(l.express) > 0 {
+		return true, time.Time{} // whatever the normal ones wait for
+	}
 	if !l.breaker.closed() {
 		return !l.breaker.open(now) && l.running == 0, l.breaker.until
 	}
@@ -180,6 +194,18 @@ func (l *lane) idle() bool {
 	return len(l.items)+l.notRemoved()+len(l.aside)+len(l.failing)+l.running == 0 && l.breaker.closed() &&
 		l.wakeAt.IsZero() && !l.ready && !l.away && !l.refilling && !l.looker
 }
+
+// messages counts the items that have messages, and not only shares.
+func (l *lane) messages() (n int) {
+	for _, it := range l.items {
+		if slices.ContainsFunc(it.held, isMessage) || slices.ContainsFunc(it.next, isMessage) {
+			n++
+		}
+	}
+	return n
+}
+
+func isMessage(h handle) bool { return h.of == nil }
 
 // lower notes that a message was acknowledged.
 func (l *lane) lower(h handle, now time.Time) {

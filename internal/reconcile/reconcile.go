@@ -19,6 +19,10 @@
 // one key. What does not fit is left unanswered in the stream, which would give it out again long
 // after: the lane fetches it itself, by raising it anew, as soon as there is room. So a target that
 // is slow or dead takes no more of a worker than its lane.
+//
+// Where a kind of target is of that sort, those of a group that are behind on the same key share one
+// flag ([FlagsFor]): the dispatcher gives their lanes a share each, and lowers the flag when all are
+// settled. A target that cannot take its share now, or takes long, gets a flag of its own first.
 package reconcile
 
 import (

@@ -15,22 +15,22 @@ func (e *Engine) finish(r run) {
 	e.runners.ended()
 	l.running--
 	l.group.running--
-	l.limits = e.opts.Limits(l.target).withDefaults()
+	l.limits = e.limits(l.target)
 	e.settle(r)
 	for _, it := range r.items {
 		it.running = false
 		if len(it.next) == 0 {
-			delete(l.items, it.flag.Key)
+			delete(l.items, it.key)
 			continue
 		}
 		it.held, it.next = it.next, nil
 		if l.group.state != held {
-			delete(l.items, it.flag.Key)
+			delete(l.items, it.key)
 			e.nakAll(it.held, 0)
 			continue
 		}
 		if !l.breaker.closed() {
-			delete(l.items, it.flag.Key)
+			delete(l.items, it.key)
 			e.leave(l, it.held...)
 			continue
 		}
@@ -85,6 +85,10 @@ func (e *Engine) lower(r run) {
 	now := time.Now()
 	for _, it := range r.items {
 		for _, h := range it.held {
+			if h.of != nil {
+				e.settled(h)
+				continue
+			}
 			// A lost acknowledgement brings the flag again, and a level target costs one look.
 			_ = h.msg.Ack()
 			r.lane.lower(h, now)
@@ -126,7 +130,7 @@ func (e *Engine) goDown(r run, after time.Duration) {
 		e.leave(l, it.held...)
 	}
 	for _, it := range l.take(l.queued()) {
-		delete(l.items, it.flag.Key)
+		delete(l.items, it.key)
 		e.leave(l, it.held...)
 	}
 }
@@ -161,12 +165,19 @@ func (e *Engine) failKey(l *lane, it *item, err error) {
 	l.remember(it.flag.Key, failure{until: now.Add(pause), at: now})
 	e.log.Warn().Err(err).Str("target", l.target).Str("key", it.flag.Key).Int("attempt", it.flag.Failures+1).
 		Dur("next", pause).Msg("target refused, will be retried")
-	putOff := make([]storedFlag, len(it.held))
-	for i, h := range it.held {
-		putOff[i] = storedFlag{h.flag, h.seq}
-		putOff[i].Failures, putOff[i].Until = it.flag.Failures+1, now.Add(pause)
+	var putOff []storedFlag
+	var handles []handle
+	for _, h := range it.held {
+		h.flag.Failures, h.flag.Until = it.flag.Failures+1, now.Add(pause)
+		if h.of != nil {
+			e.refuse(h)
+			continue
+		}
+		handles, putOff = append(handles, h), append(putOff, storedFlag{h.flag, h.seq})
 	}
-	handles := it.held
+	if len(putOff) == 0 {
+		return
+	}
 	e.others.Go(func() {
 		// The count is kept in the flag, where a restart does not reset it.
 		ctx, cancel := context.WithTimeout(context.Background(), putOffTimeout)
@@ -197,7 +208,9 @@ const putOffTimeout = 20 * time.Second
 // flag comes again.
 func (e *Engine) setAside(l *lane, held []handle, cause error) {
 	for _, h := range held {
-		l.aside[h.seq] = true
+		if h.of == nil {
+			l.aside[h.seq] = true
+		}
 	}
 	e.others.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), deadTimeout)
@@ -211,11 +224,15 @@ func (e *Engine) setAside(l *lane, held []handle, cause error) {
 			})
 			if err != nil {
 				e.log.Error().Err(err).Str("target", f.Target).Str("key", f.Key).AnErr("cause", cause).Msg("dead letter not stored, will be retried")
-				e.nak(h, ownMost)
+				if h.of == nil {
+					e.nak(h, ownMost)
+				}
 			} else {
 				e.log.Error().Err(cause).Str("target", f.Target).Str("key", f.Key).Msg("set aside as a dead letter")
 				e.metrics.dead.Inc()
-				_ = h.msg.TermWithReason("dead letter") // a lost one makes the dead letter twice
+				if h.of == nil {
+					_ = h.msg.TermWithReason("dead letter") // a lost one makes the dead letter twice
+				}
 			}
 			select {
 			case e.setasides <- setaside{h, err == nil}:
@@ -232,6 +249,14 @@ type setaside struct {
 }
 
 func (e *Engine) finishSetAside(s setaside) {
+	if s.of != nil {
+		if s.stored {
+			e.settled(s.handle)
+		} else {
+			e.refuse(s.handle)
+		}
+		return
+	}
 	l := e.lanes[s.flag.Target]
 	if l == nil {
 		return
@@ -249,8 +274,13 @@ const deadTimeout = 20 * time.Second
 // ownPause is how long to wait after a fault of our own.
 func (e *Engine) ownPause(it *item) time.Duration {
 	n := uint64(1)
-	if meta, err := it.held[0].msg.Metadata(); err == nil {
-		n = meta.NumDelivered
+	for _, h := range it.held {
+		if h.of != nil {
+			continue
+		}
+		if meta, err := h.msg.Metadata(); err == nil {
+			n = max(n, meta.NumDelivered)
+		}
 	}
 	return jitter(min(e.opts.Pauses.Own<<min(n-1, 16), ownMost))
 }
@@ -259,8 +289,12 @@ func (e *Engine) ownPause(it *item) time.Duration {
 // is put off, the server looks at all that its consumer waits for (consumer.checkPending), which,
 // with hundreds of thousands of them, is all that it does.
 func (e *Engine) leave(l *lane, handles ...handle) {
-	l.away = true
 	for _, h := range handles {
+		if h.of != nil {
+			e.refuse(h)
+			continue
+		}
+		l.away = true
 		if f, ok := l.failing[h.flag.Key]; ok {
 			f.until = time.Time{} // its pause is over
 			l.failing[h.flag.Key] = f
@@ -278,6 +312,10 @@ func (e *Engine) nakAll(handles []handle, delay time.Duration) {
 // nak answers a message; should that get lost, JetStream gives the message out again by itself
 // after AckWait.
 func (e *Engine) nak(h handle, delay time.Duration) {
+	if h.of != nil {
+		e.refuse(h)
+		return
+	}
 	if delay <= 0 {
 		_ = h.msg.Nak()
 		return

@@ -68,9 +68,7 @@ func (c *crew) seen(t *testing.T, round string) map[string]int {
 		clear(groups)
 	}
 	c.mu.Unlock()
-	for i := range 120 { // enough to be in every group
-		raise(t, c.js, "portal", streams.Normal, fmt.Sprint("p", i), "s."+round)
-	}
+	raiseFor(t, c.js, names(120), "s."+round) // enough to be in every group
 	loatest.Eventually(t, "all of "+round+" are level", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -141,9 +139,10 @@ func TestABacklogSurvivesWorkersThatComeAndGo(t *testing.T) {
 	js := loatest.NATS(t)
 	c := newCrew(js)
 	const targets, keysEach = 24, 40
-	for i := range targets {
+	for i := range targets / 2 {
 		raise(t, js, "portal", streams.Normal, fmt.Sprint("p", i), keys(keysEach)...)
 	}
+	raiseFor(t, js, names(targets)[targets/2:], keys(keysEach)...)
 	c.join(t, "a")
 	for i := range 3 {
 		name := fmt.Sprint("w", i)

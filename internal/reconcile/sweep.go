@@ -26,7 +26,8 @@ type removal struct {
 // A removal of many at once costs the server a look at every message of the stream, under its lock:
 // all consumers count anew what is pending for them. With millions of flags that is seconds in
 // which nobody can raise one, a withdrawal included. So the larger the stream, the more there
-// must be to remove; until then, what was lowered stays where it is.
+// must be to remove; until then, what was lowered stays where it is. But shared flags are removed one
+// by one then: they are few, and each that stays looks like many that wait.
 
 const (
 	// sweepTimeout bounds one sweep.
@@ -98,7 +99,7 @@ func (e *Engine) sweep(now time.Time) {
 	})
 }
 
-// removals are those of the parts where they are enough.
+// removals are those of the parts where they are enough, and those of shared flags.
 func (e *Engine) removals() map[part][]removal {
 	count := map[part]int{}
 	for target, l := range e.lanes {
@@ -107,17 +108,16 @@ func (e *Engine) removals() map[part][]removal {
 		}
 	}
 	parts := make(map[part][]removal, len(count))
-	for p, n := range count {
-		if worthPurge(n, e.flags) {
-			parts[p] = make([]removal, 0, n)
-		}
-	}
 	for target, l := range e.lanes {
 		for class, of := range l.lowered {
 			p := e.partOf(class, target)
-			rs, ok := parts[p]
-			if !ok {
+			worth := worthPurge(count[p], e.flags)
+			if !worth && !l.shared {
 				continue
+			}
+			rs := parts[p]
+			if worth && rs == nil {
+				rs = make([]removal, 0, count[p])
 			}
 			for seq, at := range of {
 				rs = append(rs, removal{target, class, seq, at})
@@ -165,12 +165,13 @@ func (e *Engine) remove(ctx context.Context, parts map[part][]removal, now time.
 	s.flags = stream.CachedInfo().State.Msgs
 	byTarget := map[string][]removal{}
 	for p, rs := range parts {
-		if !worthPurge(len(rs), s.flags) {
-			continue
-		}
-		floor, err := e.removeToFloor(ctx, stream, p, rs)
-		if err != nil {
-			return s, err
+		var floor uint64
+		if worthPurge(len(rs), s.flags) {
+			if floor, err = e.removeToFloor(ctx, stream, p, rs); err != nil {
+				return s, err
+			}
+		} else {
+			rs = slices.DeleteFunc(rs, func(r removal) bool { return !streams.IsShared(e.opts.Kind, r.target) })
 		}
 		s.gone = slices.Grow(s.gone, len(rs))
 		for _, r := range rs {

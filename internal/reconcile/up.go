@@ -15,9 +15,9 @@ import (
 type Pair struct{ Target, Key string }
 
 const (
-	// upAtOnce is how many pairs one question names, each with both classes: the server answers
-	// with 1,024 messages at most.
-	upAtOnce = 500
+	// upAtOnce is how many pairs one question names, each with both classes, alone and shared: the
+	// server answers with 1,024 messages at most.
+	upAtOnce = 250
 	// upTimeout bounds one question.
 	upTimeout = 10 * time.Second
 )
@@ -50,10 +50,22 @@ func askUp(ctx context.Context, js jetstream.JetStream, kind string, part []Pair
 	ctx, cancel := context.WithTimeout(ctx, upTimeout)
 	defer cancel()
 	subjects := make([]string, 0, 2*len(part))
-	for _, p := range part {
-		for _, class := range []string{streams.Express, streams.Normal} {
+	shared := map[Pair][]string{} // the targets that may share a flag
+	ask := func(p Pair) {
+		for _, class := range classes {
 			subjects = append(subjects, streams.StoredFlag(class, kind, p.Target, p.Key))
 		}
+	}
+	for _, p := range part {
+		ask(p)
+		if !streams.SharesFlags(kind) {
+			continue
+		}
+		all := Pair{streams.SharedTarget(kind, streams.FlagGroup(kind, p.Target)), p.Key}
+		if shared[all] == nil {
+			ask(all)
+		}
+		shared[all] = append(shared[all], p.Target)
 	}
 	msgs, err := streams.ReadLast(ctx, js, streams.Flags, subjects)
 	if err != nil {
@@ -64,9 +76,16 @@ func askUp(ctx context.Context, js jetstream.JetStream, kind string, part []Pair
 		if err != nil {
 			return err
 		}
-		p := Pair{f.Target, f.Key}
-		if have, ok := up[p]; !ok || have.Class == streams.Normal {
-			up[p] = f
+		targets := []string{f.Target}
+		if sharing := shared[Pair{f.Target, f.Key}]; sharing != nil {
+			targets = slices.DeleteFunc(sharing, func(t string) bool { return !slices.Contains(f.Targets, t) })
+			f.Targets = nil
+		}
+		for _, t := range targets {
+			f.Target = t
+			if have, ok := up[Pair{t, f.Key}]; !ok || have.Class == streams.Normal {
+				up[Pair{t, f.Key}] = f
+			}
 		}
 	}
 	return nil

@@ -42,7 +42,54 @@ func CountWaiting(ctx context.Context, js jetstream.JetStream, kind string, targ
 		}
 		maps.Copy(all, waiting)
 	}
+	for group := range groups {
+		shared := streams.SharedTarget(kind, group)
+		if w, ok := all[shared]; ok {
+			delete(all, shared)
+			if err := countShared(ctx, js, kind, shared, w, all); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return all, nil
+}
+
+// sharedCounted is of how many shared flags of a group it is looked up whose they are. With more, those
+// that share the first wait for the rest as well, as far as is told.
+const sharedCounted = 1000
+
+// countShared adds shared flags to what waits for each of the targets that share them.
+func countShared(ctx context.Context, js jetstream.JetStream, kind, shared string, w Waiting, all map[string]Waiting) error {
+	ctx, cancel := context.WithTimeout(ctx, waitingTimeout)
+	defer cancel()
+	of := map[string]Waiting{}
+	read := 0
+	for f, err := range flagsOf(ctx, js, "*", kind, shared, 0, sharedCounted) {
+		if err != nil {
+			return err
+		}
+		read++
+		for _, target := range f.Targets {
+			now := of[target]
+			if now.Flags++; now.Oldest.IsZero() {
+				now.Oldest = f.Raised
+			}
+			of[target] = now
+		}
+	}
+	rest := max(w.Flags-read, 0)
+	if read < sharedCounted {
+		rest = 0 // they are fewer by now
+	}
+	for target, more := range of {
+		now := all[target]
+		now.Flags += more.Flags + rest
+		if now.Oldest.IsZero() || more.Oldest.Before(now.Oldest) {
+			now.Oldest = more.Oldest
+		}
+		all[target] = now
+	}
+	return nil
 }
 
 // countWaiting counts those of one group.
@@ -62,6 +109,9 @@ func countWaiting(ctx context.Context, js jetstream.JetStream, kind string, grou
 		}
 	}
 	targets = slices.DeleteFunc(slices.Clone(targets), func(t string) bool { return streams.FlagGroup(kind, t) != group })
+	if streams.SharesFlags(kind) {
+		targets = append(targets, streams.SharedTarget(kind, group))
+	}
 	waiting, err := countOf(ctx, js, kind, targets)
 	if err != nil {
 		return failed(err)
@@ -103,7 +153,9 @@ func waitingTargets(ctx context.Context, stream jetstream.Stream, kind string, g
 			if err != nil {
 				return nil, err
 			}
-			found[p.Target] = true
+			if !streams.IsShared(kind, p.Target) {
+				found[p.Target] = true
+			}
 		}
 	}
 	return slices.Collect(maps.Keys(found)), nil
@@ -205,7 +257,9 @@ func (e *Engine) refill(l *lane, now time.Time) {
 	// What the lane holds goes by message: the same key's flag of the other class may wait.
 	for _, it := range l.items {
 		for _, h := range slices.Concat(it.held, it.next) {
-			r.known[h.seq] = true
+			if h.of == nil {
+				r.known[h.seq] = true
+			}
 		}
 	}
 	skip := l.putOff(now)
@@ -384,7 +438,7 @@ func (e *Engine) compare(waiting map[string]Waiting) {
 		if now.Sub(w.Oldest).Abs() < e.opts.Pauses.Patrol || now.Sub(l.lastSuccess) < patrolQuiet {
 			continue // a later look will tell
 		}
-		if w.Flags > len(l.items)+l.notRemoved()+len(l.aside) {
+		if w.Flags > l.messages()+l.notRemoved()+len(l.aside) {
 			l.away = true
 			e.pump(l) // also if it was set before: the lane may have been another's meanwhile
 		}

@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -261,6 +262,30 @@ func FlagGroups(kind string) (int, error) {
 
 // FlagGroup is the group in which the target's flags are.
 func FlagGroup(kind, target string) int { return partitionOf(target) % max(groups[kind], 1) }
+
+// shared are the kinds of which many targets may have one flag together. Each target is worked on by
+// itself, so that it pays only where they are many and an article concerns most of them.
+var shared = map[string]bool{"portal": true}
+
+// SharesFlags reports whether targets of a kind may have flags together.
+func SharesFlags(kind string) bool { return shared[kind] }
+
+// SharedTarget stands in a flag's subject for several targets of a group. It is in the same group, and
+// no target's name.
+func SharedTarget(kind string, group int) string {
+	for i := 0; ; i++ {
+		if target := sharedPrefix + strconv.Itoa(i); FlagGroup(kind, target) == group {
+			return target
+		}
+	}
+}
+
+// IsShared reports whether a flag's target is a [SharedTarget].
+func IsShared(kind, target string) bool {
+	return shared[kind] && strings.HasPrefix(target, sharedPrefix)
+}
+
+const sharedPrefix = "_"
 
 // partitionOf is what {{partition(…)}} of the stream's transform makes of the target.
 func partitionOf(target string) int {

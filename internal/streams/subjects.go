@@ -4,7 +4,8 @@
 //	EVENTS     loa.event.<site>.<article>                     the CMS's inbox
 //	ARTICLES   loa.article.<site>.<article>                   the log: current versions
 //	FLAGS      loa.flag.<class>.<kind>.<target>.<key>         who may be behind on what
-//	           (kept as loa.flags.<partition>.<class>.<kind>.<target>.<key>)
+//	           (kept as loa.flags.<partition>.<class>.<kind>.<target>.<key>;
+//	           the target may stand for many: [SharedTarget])
 //	RECEIPTS   loa.receipt.<portal>.<site>.<article>          what each portal holds
 //	INTENTS    loa.intent.<writer>                            what is being sent to portals just now
 //	SCHEDULE   loa.schedule.<what>.<key>, loa.due.<what>.<key>  what has a time

@@ -136,7 +136,7 @@ func (w *Worker) followUp(ctx context.Context, r portal.Receipt) error {
 	if err != nil || e.Version == r.MayHold {
 		return err
 	}
-	return reconcile.Raise(ctx, w.opts.JS, reconcile.FlagsFor(Kind, []string{r.Portal}, e))
+	return reconcile.Raise(ctx, w.opts.JS, reconcile.FlagsFor(Kind, []string{r.Portal}, nil, e))
 }
 
 // Reconcile makes the portal hold the articles as they are now, if they concern it.
@@ -318,7 +318,7 @@ func (w *Worker) overtaken(ctx context.Context, p portal.Portal, a *prepared) er
 		return err
 	}
 	e := streams.Entry{Article: now.Article, Key: now.key, Seq: now.seq}
-	return reconcile.Raise(ctx, w.opts.JS, reconcile.FlagsFor(Kind, []string{p.Name}, e))
+	return reconcile.Raise(ctx, w.opts.JS, reconcile.FlagsFor(Kind, []string{p.Name}, nil, e))
 }
 
 // begin starts an attempt at an article: an intent is on disk before there is one, if it is the

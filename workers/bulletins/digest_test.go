@@ -74,6 +74,34 @@ func idsOf(d events.Digest) (ids []string) {
 	return ids
 }
 
+// TestADigestThatIsMadeUpForHoldsWhatCameMeanwhile: also where flags are shared, of which the worker has
+// yet to give anything out.
+func TestADigestThatIsMadeUpForHoldsWhatCameMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := stopped(t, loatest.NATS(t))
+	names := loatest.Together("portal", "quan-", 3)
+	var got [2]posts
+	for i := range got {
+		s.receive(t, portal.Portal{Name: names[i], Digest: &portal.Digest{At: newYear, Most: 50}}, receiver.Options{Answer: got[i].then(nil)})
+	}
+	s.receive(t, portal.Portal{Name: names[2]}, receiver.Options{})
+	const articles = 40
+	for i := range articles {
+		s.publish(t, text(fmt.Sprint("tin-", i), 1))
+	}
+	for i := range got {
+		s.due(t, names[i])
+	}
+	s.run(t, 0, quick)
+	s.level(t)
+	for i := range got {
+		all := got[i].digests(t)
+		if len(all) != 1 || len(idsOf(all[0])) != articles {
+			t.Errorf("%s got %d digests, want one of %d articles", names[i], len(all), articles)
+		}
+	}
+}
+
 func TestADigestTellsOfAllThatChangedInTheNewestVersion(t *testing.T) {
 	t.Parallel()
 	s := started(t)

@@ -80,8 +80,8 @@ func TestPortalsHoldWhatTheModelSays(t *testing.T) {
 		story++
 		interrupted := false
 		var portals []*modelPortal
-		for i := range 3 {
-			p := &modelPortal{name: fmt.Sprintf("c%d-p%d", story, i)}
+		for i, name := range loatest.Together("portal", fmt.Sprintf("c%d-p", story), 3) {
+			p := &modelPortal{name: name}
 			p.well.Store(true)
 			p.choose([][]string{nil, {"y-te"}, {"van-hoa", "the-thao"}}[i])
 			p.Receiver = s.receive(t, portal.Portal{Name: p.name, Filter: portal.Filter{Categories: p.filter}},

@@ -328,7 +328,7 @@ func (s *stack) publish(t testing.TB, a *article.Article) streams.Entry {
 // flag flags portals for an article as the router does.
 func (s *stack) flag(t testing.TB, e streams.Entry, portals ...string) {
 	t.Helper()
-	s.up(t, reconcile.FlagsFor(bulletins.Kind, portals, e))
+	s.up(t, reconcile.FlagsFor(bulletins.Kind, portals, s.portals.Waits, e))
 }
 
 func (s *stack) raise(t testing.TB, class string, key streams.Key, seq uint64, portals ...string) {

@@ -32,6 +32,8 @@ type Options struct {
 	JS jetstream.JetStream
 	// Kinds are the kinds of target there are, each with its way to find those concerned.
 	Kinds map[string]Concerned
+	// Own reports whether a target is to have flags of its own, and not to share any; nil: none is.
+	Own func(kind, target string) bool
 	// Retry is the first pause before a version that could not be routed is tried again; it
 	// doubles, up to 64 times as much, with every further one. 1 s if 0.
 	Retry   time.Duration
@@ -74,7 +76,7 @@ func New(o Options) (*Router, error) {
 		routed: prometheus.NewCounter(prometheus.CounterOpts{Name: "loa_router_versions_total",
 			Help: "Versions of articles whose targets were flagged."}),
 		raised: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "loa_router_flags_total",
-			Help: "Flags raised, by kind of target."}, []string{"kind"}),
+			Help: "Flags raised, by kind of target; one that targets share counts for each of them."}, []string{"kind"}),
 		failed: prometheus.NewCounter(prometheus.CounterOpts{Name: "loa_router_failed_total",
 			Help: "Versions that could not be routed, and are tried again."}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "loa_router_seconds",
@@ -185,7 +187,7 @@ func (r *Router) raise(ctx context.Context, flags []reconcile.Flag, whose []jets
 		return
 	}
 	for _, f := range flags {
-		r.raised.WithLabelValues(f.Kind).Inc()
+		r.raised.WithLabelValues(f.Kind).Add(float64(f.Pairs()))
 	}
 	for _, m := range whose {
 		_ = m.Ack() // if it is lost the version is routed again
@@ -205,7 +207,7 @@ func (r *Router) flags(ctx context.Context, m jetstream.Msg) ([]reconcile.Flag, 
 		if err != nil {
 			return nil, fmt.Errorf("find the targets of kind %s for article %s: %w", kind, e.Key, err)
 		}
-		flags = append(flags, reconcile.FlagsFor(kind, targets, e)...)
+		flags = append(flags, reconcile.FlagsFor(kind, targets, func(target string) bool { return r.opts.Own != nil && r.opts.Own(kind, target) }, e)...)
 	}
 	return flags, nil
 }

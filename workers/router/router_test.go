@@ -19,6 +19,7 @@ import (
 	"github.com/loa-syndication/loa/events"
 	"github.com/loa-syndication/loa/internal/article"
 	"github.com/loa-syndication/loa/internal/loatest"
+	"github.com/loa-syndication/loa/internal/reconcile"
 	"github.com/loa-syndication/loa/internal/streams"
 	"github.com/loa-syndication/loa/workers/router"
 )
@@ -263,12 +264,21 @@ func TestABacklogIsRoutedInBatches(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	b.run(map[string]router.Concerned{"portal": targets(names...)}, func(o *router.Options) { o.Metrics = reg })
 	b.routed()
-	s, err := b.js.Stream(t.Context(), streams.Flags)
+	waiting, err := reconcile.CountWaiting(t.Context(), b.js, "portal", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if up := s.CachedInfo().State.Msgs; up != articles*portals {
-		t.Errorf("%d flags, want %d", up, articles*portals)
+	for _, name := range names {
+		if up := waiting[name].Flags; up != articles {
+			t.Errorf("%d articles wait for %s, want %d", up, name, articles)
+		}
+	}
+	groups := map[int]bool{}
+	for _, name := range names {
+		groups[streams.FlagGroup("portal", name)] = true
+	}
+	if up := len(b.flags()); up != articles*len(groups) {
+		t.Errorf("%d flags, want one of each article for each of the portals' %d groups", up, len(groups))
 	}
 	families, err := reg.Gather()
 	if err != nil {
