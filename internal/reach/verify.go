@@ -382,11 +382,13 @@ func (v *verification) look(ctx context.Context, suspects []suspect) error {
 			asked = append(asked, portal.Receipt{Portal: v.o.Portal.Name, Key: sus.key})
 		}
 	}
-	here, err := v.entries(ctx, keys)
+	// How far the router is before the articles: a version that is replaced meanwhile is passed over, and
+	// looks as if it had been routed.
+	routed, err := v.routed(ctx)
 	if err != nil {
 		return err
 	}
-	routed, err := v.routed(ctx)
+	here, err := v.entries(ctx, keys)
 	if err != nil {
 		return err
 	}
