@@ -160,8 +160,9 @@ type Engine struct {
 	running         int
 	runners         runners
 	spreads         map[*spreading]bool
-	looks           int     // for flags in the stream, under way
-	lookers         []*lane // that want to look
+	raising         chan struct{} // of flags instead of shares, at once
+	looks           int           // for flags in the stream, under way
+	lookers         []*lane       // that want to look
 }
 
 type run struct {
@@ -235,6 +236,7 @@ func New(ctx context.Context, js jetstream.JetStream, o Options) (*Engine, error
 		stopped:    make(chan struct{}),
 		lanes:      map[string]*lane{},
 		spreads:    map[*spreading]bool{},
+		raising:    make(chan struct{}, aloneAtOnce),
 		groups:     make([]*group, n),
 	}
 	for i := range e.groups {
@@ -468,13 +470,14 @@ func (e *Engine) pump(l *lane) {
 	}
 	ok, at := l.runnable(now)
 	switch {
+	case ok && len(l.express) > 0:
+		if !l.urgent { // it may be among the others as well
+			l.urgent = true
+			e.express = append(e.express, l)
+		}
 	case ok && !l.ready:
 		l.ready = true
-		if len(l.express) > 0 {
-			e.express = append(e.express, l)
-		} else {
-			e.normal = append(e.normal, l)
-		}
+		e.normal = append(e.normal, l)
 	case !ok && at.IsZero() && l.breaker.open(now):
 		at = l.breaker.until
 	}
@@ -492,13 +495,14 @@ func (e *Engine) start(ctx context.Context) {
 		switch {
 		case len(e.express) > 0:
 			l, e.express = e.express[0], e.express[1:]
+			l.urgent = false
 		case len(e.normal) > 0:
 			l, e.normal = e.normal[0], e.normal[1:]
+			l.ready = false
 		default:
 			e.express, e.normal = nil, nil
 			return
 		}
-		l.ready = false
 		now := time.Now()
 		if ok, _ := l.runnable(now); !ok {
 			e.pump(l)

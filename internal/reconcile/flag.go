@@ -142,41 +142,119 @@ const (
 )
 
 // Raise raises flags, in atomic batches of at most 1,000, and returns once they are stored.
-// After an error some may be up and others not; raising them all again is harmless.
+// After an error some may be up and others not; raising them all again is harmless. So is raising one
+// late: a flag that replaces another names an earlier version, which nobody goes by, and a shared one
+// takes over the targets of that which it replaces.
 func Raise(ctx context.Context, js jetstream.JetStream, flags []Flag) error {
 	now := time.Now()
 	for part := range slices.Chunk(flags, maxBatch) {
 		latest := make(map[string]int, len(part)) // by subject: one message of a batch each
-		msgs := make([]*nats.Msg, 0, len(part))
+		batch := make([]storedFlag, 0, len(part))
 		for _, f := range part {
 			if f.Raised.IsZero() {
 				f.Raised = now
 			}
-			m := &nats.Msg{Subject: f.subject(), Header: nats.Header{}, Data: f.body()}
-			if i, ok := latest[m.Subject]; ok {
-				msgs[i] = m
+			if i, ok := latest[f.subject()]; ok {
+				batch[i].Flag = f
 				continue
 			}
-			latest[m.Subject] = len(msgs)
-			msgs = append(msgs, m)
+			latest[f.subject()] = len(batch)
+			batch = append(batch, storedFlag{Flag: f})
 		}
-		if err := publishBatch(ctx, js, msgs); err != nil {
-			return fmt.Errorf("raise %d flags: %w", len(msgs), err)
+		if err := raise(ctx, js, batch); err != nil {
+			return fmt.Errorf("raise %d flags: %w", len(batch), err)
 		}
 	}
 	return nil
+}
+
+// raise stores the flags of one batch.
+func raise(ctx context.Context, js jetstream.JetStream, batch []storedFlag) error {
+	deadline := time.Now().Add(raiseFor)
+	for {
+		msgs := make([]*nats.Msg, len(batch))
+		for i, f := range batch {
+			if msgs[i] = f.inPlace(); len(f.Targets) == 0 {
+				msgs[i].Header = nats.Header{}
+			}
+		}
+		err := publishBatch(ctx, js, msgs)
+		if !streams.IsConflict(err) || time.Now().After(deadline) {
+			return err
+		}
+		if err := takeOver(ctx, js, batch); err != nil {
+			return err
+		}
+	}
+}
+
+// takeOver adds to shared flags the targets of those that they are to replace, and puts them in their
+// place. All of a group's portals there may be in one then, which is what a message has room for.
+func takeOver(ctx context.Context, js jetstream.JetStream, batch []storedFlag) error {
+	up, err := readUp(ctx, js, slices.DeleteFunc(slices.Clone(batch), func(f storedFlag) bool { return len(f.Targets) == 0 }))
+	if err != nil {
+		return err
+	}
+	for i := range batch {
+		f := &batch[i]
+		if len(f.Targets) == 0 {
+			continue
+		}
+		other := up[f.subject()]
+		f.seq, f.Seq = other.seq, max(f.Seq, other.Seq)
+		targets := slices.Concat(f.Targets, other.Targets)
+		slices.Sort(targets)
+		f.Targets = slices.Compact(targets)
+	}
+	return nil
+}
+
+// readUp reads those of the flags that are up, by subject.
+func readUp(ctx context.Context, js jetstream.JetStream, flags []storedFlag) (map[string]storedFlag, error) {
+	subjects := make([]string, len(flags))
+	for i, f := range flags {
+		subjects[i] = streams.StoredFlag(f.Class, f.Kind, f.Target, f.Key)
+	}
+	msgs, err := streams.ReadLast(ctx, js, streams.Flags, subjects)
+	if err != nil {
+		return nil, err
+	}
+	up := make(map[string]storedFlag, len(msgs))
+	for _, m := range msgs {
+		f, err := parseFlag(m.Subject, m.Data)
+		if err != nil {
+			return nil, err
+		}
+		up[f.subject()] = storedFlag{f, m.Sequence}
+	}
+	return up, nil
+}
+
+// inPlace is a message that is stored only where the stream has the one that it is to replace, or none
+// if the flag's place is 0.
+func (f storedFlag) inPlace() *nats.Msg {
+	return &nats.Msg{Subject: f.subject(), Data: f.body(), Header: nats.Header{
+		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(f.seq, 10)},
+	}}
+}
+
+func inPlace(flags []storedFlag) []*nats.Msg {
+	msgs := make([]*nats.Msg, len(flags))
+	for i, f := range flags {
+		msgs[i] = f.inPlace()
+	}
+	return msgs
 }
 
 // reraise raises flags again that are kept already, each in its place: one that has been raised by
 // another meanwhile is newer, and stays as it is.
 func reraise(ctx context.Context, js jetstream.JetStream, flags []storedFlag) error {
 	for batch := range slices.Chunk(flags, maxBatch) {
-		msgs := inPlace(batch)
-		err := publishBatch(ctx, js, msgs)
-		if streams.IsConflict(err) && len(msgs) > 1 {
-			// One spoils it for all.
-			for _, m := range msgs {
-				if err = publishBatch(ctx, js, []*nats.Msg{m}); err != nil && !streams.IsConflict(err) {
+		err := publishBatch(ctx, js, inPlace(batch))
+		if streams.IsConflict(err) && len(batch) > 1 {
+			// One spoils it for all. The messages have become those of a batch.
+			for _, f := range batch {
+				if err = publishBatch(ctx, js, []*nats.Msg{f.inPlace()}); err != nil && !streams.IsConflict(err) {
 					break
 				}
 			}

@@ -27,6 +27,7 @@ type lane struct {
 	nextRun time.Time // by limits.Interval
 	wakeAt  time.Time // when a timer will pump this lane; zero if none is set
 	ready   bool      // in the dispatcher's list of lanes that can run
+	urgent  bool      // in that of those with express flags
 	// failing are keys that this target refused, until they are tried again.
 	failing map[string]failure
 	// lowered are the messages, by class and sequence in the stream, that were acknowledged but not
@@ -102,14 +103,16 @@ func (e *Engine) add(handles []handle, h handle) []handle {
 }
 
 // merge gives the flag that stands for all of an item's handles: the most urgent class, the
-// latest sequence, the earliest time.
+// latest sequence with its failures, the earliest time.
 func merge(handles []handle) Flag {
 	f := handles[0].flag
 	for _, h := range handles[1:] {
 		if h.flag.Class == streams.Express {
 			f.Class = streams.Express
 		}
-		f.Seq = max(f.Seq, h.flag.Seq)
+		if h.flag.Seq > f.Seq || h.flag.Seq == f.Seq && h.flag.Failures > f.Failures {
+			f.Seq, f.Failures, f.Until = h.flag.Seq, h.flag.Failures, h.flag.Until
+		}
 		if h.flag.Raised.Before(f.Raised) {
 			f.Raised = h.flag.Raised
 		}
@@ -192,7 +195,7 @@ func (l *lane) runnable(now time.Time) (bool, time.Time) {
 // idle reports whether the lane holds nothing, and knows nothing that has to be remembered.
 func (l *lane) idle() bool {
 	return len(l.items)+l.notRemoved()+len(l.aside)+len(l.failing)+l.running == 0 && l.breaker.closed() &&
-		l.wakeAt.IsZero() && !l.ready && !l.away && !l.refilling && !l.looker
+		l.wakeAt.IsZero() && !l.ready && !l.urgent && !l.away && !l.refilling && !l.looker
 }
 
 // messages counts the items that have messages, and not only shares.

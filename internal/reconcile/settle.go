@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/loa-syndication/loa/internal/streams"
@@ -207,11 +208,13 @@ const putOffTimeout = 20 * time.Second
 // setAside makes dead letters of flags: written first, then taken down. Until both are done the
 // flag comes again.
 func (e *Engine) setAside(l *lane, held []handle, cause error) {
-	for _, h := range held {
-		if h.of == nil {
-			l.aside[h.seq] = true
+	held = slices.DeleteFunc(held, func(h handle) bool {
+		if h.of != nil {
+			return !e.setAsideShare(h)
 		}
-	}
+		l.aside[h.seq] = true
+		return false
+	})
 	e.others.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), deadTimeout)
 		defer cancel()
@@ -250,11 +253,7 @@ type setaside struct {
 
 func (e *Engine) finishSetAside(s setaside) {
 	if s.of != nil {
-		if s.stored {
-			e.settled(s.handle)
-		} else {
-			e.refuse(s.handle)
-		}
+		e.shareAside(s.handle, s.stored)
 		return
 	}
 	l := e.lanes[s.flag.Target]

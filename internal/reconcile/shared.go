@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/loa-syndication/loa/internal/streams"
@@ -38,10 +36,16 @@ const (
 	// spreadFor is how long a shared flag waits for its targets, to the next tick: longer than one
 	// that is well takes for a few.
 	spreadFor = 2 * time.Second
+	// spreadMost is how long it waits for more than half of them: it is rather the worker that is slow
+	// then, or its network.
+	spreadMost = 10 * time.Second
 	// slowFor is how long a target gets no more shares after others had to wait for it so long.
 	slowFor = time.Minute
 	// aloneTimeout bounds the raising of the flags of targets that did not take, or settle, their shares.
 	aloneTimeout = 20 * time.Second
+	// aloneAtOnce is for how many shared flags that goes on at once: JetStream has room for 50 batches,
+	// and the router is to find some.
+	aloneAtOnce = 8
 )
 
 // spreading is a shared flag whose targets have their shares. Owned by the dispatcher.
@@ -50,9 +54,11 @@ type spreading struct {
 	item  *item
 	since time.Time
 	// pending are the targets that have not settled their shares; refused, flags of their own, for
-	// those that did not. busy is set while more of these are found, or some are being stored.
+	// those that did not; aside counts those of which dead letters are being made. busy is set while more
+	// are found that do not settle theirs, or flags are being stored.
 	pending map[string]bool
 	refused []Flag
+	aside   int
 	busy    bool
 	// taken is set when it does not count any more among those that are given out.
 	taken bool
@@ -145,13 +151,14 @@ func (e *Engine) takenUp(s *spreading) {
 // run to be free are not slow, the worker is.
 func (e *Engine) cut(now time.Time) {
 	for s := range e.spreads {
-		if now.Sub(s.since) < spreadFor || s.busy {
+		age := now.Sub(s.since)
+		if s.busy || age < spreadFor || age < spreadMost && 2*len(s.pending) > len(s.item.flag.Targets) {
 			continue
 		}
 		s.busy = true
 		for target := range s.pending {
 			l := e.lanes[target]
-			if l != nil && l.ready {
+			if l != nil && (l.ready || l.urgent) {
 				continue
 			}
 			if l != nil {
@@ -189,20 +196,26 @@ func (e *Engine) proceed(s *spreading) {
 		e.others.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), aloneTimeout)
 			defer cancel()
-			a := alone{s, raiseBeside(ctx, e.js, flags)}
+			a := alone{of: s}
+			select {
+			case e.raising <- struct{}{}:
+				a.err = raiseBeside(ctx, e.js, flags)
+				<-e.raising
+			case <-ctx.Done():
+				a.err = fmt.Errorf("raise %d flags for targets of a shared one: %w", len(flags), ctx.Err())
+			}
 			select {
 			case e.alone <- a:
 			case <-e.stopped:
 			}
 		})
-	case len(s.pending) == 0:
-		l := s.lane
-		e.end(s)
+	case len(s.pending) == 0 && s.aside == 0:
+		l, it := s.lane, e.end(s)
 		if s.err != nil {
-			e.log.Error().Err(s.err).Str("target", l.target).Str("key", s.item.flag.Key).Msg("shared flag not divided, will be retried")
-			e.nakAll(s.item.held, e.ownPause(s.item))
+			e.log.Error().Err(s.err).Str("target", l.target).Str("key", it.flag.Key).Msg("shared flag not divided, will be retried")
+			e.nakAll(it.held, e.ownPause(it))
 		} else {
-			e.lower(run{lane: l, items: []*item{s.item}})
+			e.lower(run{lane: l, items: []*item{it}})
 			l.lastSuccess = time.Now()
 		}
 		e.pump(l)
@@ -210,21 +223,37 @@ func (e *Engine) proceed(s *spreading) {
 }
 
 // end takes a shared flag out of its lane.
-func (e *Engine) end(s *spreading) {
-	s.over = true
+func (e *Engine) end(s *spreading) *item {
+	it := s.item
 	if !s.taken {
 		s.lane.running--
 	}
-	clear(s.pending)
-	delete(s.lane.items, s.item.key)
+	delete(s.lane.items, it.key)
 	delete(e.spreads, s)
-	s.item.held = append(s.item.held, s.item.next...) // the same flag, that came once more
+	it.held = append(it.held, it.next...)      // the same flag, that came once more
+	s.over, s.pending, s.item = true, nil, nil // shares may be in lanes for long
+	return it
 }
 
 // abandon leaves a shared flag to the group's next worker. What has been settled of it is found to be.
-func (e *Engine) abandon(s *spreading) {
-	e.end(s)
-	e.nakAll(s.item.held, 0)
+func (e *Engine) abandon(s *spreading) { e.nakAll(e.end(s).held, 0) }
+
+// setAsideShare notes that a dead letter is being made of a share, and reports whether one is to be.
+func (e *Engine) setAsideShare(h handle) bool {
+	if !e.answered(h) {
+		return false
+	}
+	h.of.aside++
+	return true
+}
+
+// shareAside is the outcome.
+func (e *Engine) shareAside(h handle, stored bool) {
+	s := h.of
+	if s.aside--; !stored {
+		s.refused = append(s.refused, h.flag)
+	}
+	e.proceed(s)
 }
 
 // raiseBeside raises flags of single targets unless such are up that are as new: whoever works, or has
@@ -251,42 +280,18 @@ func raiseBeside(ctx context.Context, js jetstream.JetStream, flags []Flag) erro
 	return nil
 }
 
-// behind gives those of the flags of which none is up that is as new, with the place of the one that is.
+// behind gives those of the flags of which none is up that is as new, in the place of the one that is.
 func behind(ctx context.Context, js jetstream.JetStream, flags []storedFlag) ([]storedFlag, error) {
-	subjects := make([]string, len(flags))
-	for i, f := range flags {
-		subjects[i] = streams.StoredFlag(f.Class, f.Kind, f.Target, f.Key)
-	}
-	msgs, err := streams.ReadLast(ctx, js, streams.Flags, subjects)
+	up, err := readUp(ctx, js, flags)
 	if err != nil {
 		return flags, err
 	}
-	up := make(map[string]storedFlag, len(msgs))
-	for _, m := range msgs {
-		f, err := parseFlag(m.Subject, m.Data)
-		if err != nil {
-			return flags, err
-		}
-		up[m.Subject] = storedFlag{f, m.Sequence}
-	}
 	var older []storedFlag
-	for i, f := range flags {
-		other := up[subjects[i]]
+	for _, f := range flags {
+		other := up[f.subject()]
 		if f.seq = other.seq; f.seq == 0 || other.Seq < f.Seq {
 			older = append(older, f)
 		}
 	}
 	return older, nil
-}
-
-// inPlace are messages that are stored only where the stream has the one that they are to replace, or
-// none if that is 0.
-func inPlace(flags []storedFlag) []*nats.Msg {
-	msgs := make([]*nats.Msg, len(flags))
-	for i, f := range flags {
-		msgs[i] = &nats.Msg{Subject: f.subject(), Data: f.body(), Header: nats.Header{
-			jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(f.seq, 10)},
-		}}
-	}
-	return msgs
 }

@@ -78,7 +78,7 @@ func askUp(ctx context.Context, js jetstream.JetStream, kind string, part []Pair
 		}
 		targets := []string{f.Target}
 		if sharing := shared[Pair{f.Target, f.Key}]; sharing != nil {
-			targets = slices.DeleteFunc(sharing, func(t string) bool { return !slices.Contains(f.Targets, t) })
+			targets = slices.DeleteFunc(slices.Clone(sharing), func(t string) bool { return !slices.Contains(f.Targets, t) })
 			f.Targets = nil
 		}
 		for _, t := range targets {
