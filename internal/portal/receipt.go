@@ -283,23 +283,17 @@ func (rs *Receipts) attempt(ctx context.Context, batch []*call[Receipt, uint64])
 		}
 		// One of them spoils it for all.
 	}
-	acks := make([]jetstream.PubAckFuture, len(batch))
-	for i, c := range batch {
+	msgs := make([]*nats.Msg, 0, len(batch))
+	sent := make([]*call[Receipt, uint64], 0, len(batch))
+	for _, c := range batch {
 		var m *nats.Msg
 		if m, c.err = c.in.message(); c.err == nil {
-			acks[i], c.err = rs.js.PublishMsgAsync(m)
+			msgs, sent = append(msgs, m), append(sent, c)
 		}
 	}
-	for i, c := range batch {
-		if acks[i] != nil {
-			select {
-			case ack := <-acks[i].Ok():
-				c.out, c.err = ack.Sequence, nil
-			case c.err = <-acks[i].Err():
-			case <-ctx.Done():
-				c.err = ctx.Err()
-			}
-		}
+	seqs, errs := streams.PublishEach(ctx, rs.js, msgs)
+	for i, c := range sent {
+		c.out, c.err = seqs[i], errs[i]
 		switch {
 		case streams.IsConflict(c.err):
 			c.err = ErrConflict

@@ -132,8 +132,10 @@ func parseFlag(subject string, data []byte) (Flag, error) {
 }
 
 const (
-	// maxBatch is the most messages that JetStream takes in one atomic batch.
-	maxBatch = 1000
+	// maxBatch is the most messages that JetStream takes in one atomic batch, and atomicFrom from how
+	// many on one is quicker than as many messages with a sync each: staging one takes 2.5 ms, a message 0.2.
+	maxBatch   = 1000
+	atomicFrom = 12
 	// raiseFor is how long a batch is tried again while the server has no room for it or no
 	// leader; an election takes 4 to 7 s.
 	raiseFor = 15 * time.Second
@@ -141,7 +143,7 @@ const (
 	tooManyBatches = 10210
 )
 
-// Raise raises flags, in atomic batches of at most 1,000, and returns once they are stored.
+// Raise raises flags, many of them in atomic batches, and returns once they are stored.
 // After an error some may be up and others not; raising them all again is harmless. So is raising one
 // late: a flag that replaces another names an earlier version, which nobody goes by, and a shared one
 // takes over the targets of that which it replaces.
@@ -269,12 +271,7 @@ func reraise(ctx context.Context, js jetstream.JetStream, flags []storedFlag) er
 func publishBatch(ctx context.Context, js jetstream.JetStream, batch []*nats.Msg) error {
 	deadline := time.Now().Add(raiseFor)
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		var err error
-		if len(batch) == 1 {
-			_, err = js.PublishMsg(ctx, batch[0], jetstream.WithExpectStream(streams.Flags))
-		} else {
-			_, err = jetstreamext.PublishMsgBatch(ctx, js, batch)
-		}
+		err := publishOnce(ctx, js, batch)
 		if err == nil || !passing(err) || time.Now().After(deadline) {
 			return err
 		}
@@ -284,6 +281,23 @@ func publishBatch(ctx context.Context, js jetstream.JetStream, batch []*nats.Msg
 		case <-time.After(jitter(pause)):
 		}
 	}
+}
+
+// publishOnce stores messages. Of a few, some may be stored and others not, and time may cure what the
+// error says only of some.
+func publishOnce(ctx context.Context, js jetstream.JetStream, batch []*nats.Msg) error {
+	if len(batch) >= atomicFrom {
+		_, err := jetstreamext.PublishMsgBatch(ctx, js, batch)
+		return err
+	}
+	var first error
+	_, errs := streams.PublishEach(ctx, js, batch)
+	for _, err := range errs {
+		if err != nil && (first == nil || passing(err)) {
+			first = err
+		}
+	}
+	return first
 }
 
 // passing tells the errors of JetStream that time cures.
