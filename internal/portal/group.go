@@ -18,14 +18,16 @@ type group[In, Out any] struct {
 	// room bounds the calls that wait or are under way; further ones wait to be let in.
 	room chan struct{}
 
-	mu      sync.Mutex
-	waiting []*call[In, Out]
-	running int // goroutines that work through them
-	closed  bool
-	workers sync.WaitGroup
+	mu        sync.Mutex
+	waiting   []*call[In, Out]
+	done      chan struct{} // of the calls at the end of waiting, gathering of them, which will be one batch
+	gathering int
+	running   int // goroutines that work through them
+	closed    bool
+	workers   sync.WaitGroup
 }
 
-// call is one question with its answer, which is there once done is closed.
+// call is one question with its answer, which is there once done is closed: that of its batch.
 type call[In, Out any] struct {
 	in   In
 	out  Out
@@ -61,7 +63,7 @@ func (g *group[In, Out]) put(ctx context.Context, in In) (*call[In, Out], error)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	c := &call[In, Out]{in: in, done: make(chan struct{})}
+	c := &call[In, Out]{in: in}
 	if !g.add(c) {
 		<-g.room
 		return nil, errClosed
@@ -75,6 +77,11 @@ func (g *group[In, Out]) add(c *call[In, Out]) bool {
 	if g.closed {
 		return false
 	}
+	if g.gathering == 0 || g.gathering == g.most {
+		g.done, g.gathering = make(chan struct{}), 0
+	}
+	c.done = g.done
+	g.gathering++
 	g.waiting = append(g.waiting, c)
 	if g.running < g.atOnce {
 		g.running++
@@ -90,8 +97,8 @@ func (g *group[In, Out]) work() {
 			return
 		}
 		g.do(batch)
-		for _, c := range batch {
-			close(c.done)
+		close(batch[0].done)
+		for range batch {
 			<-g.room
 		}
 	}
@@ -104,7 +111,9 @@ func (g *group[In, Out]) next() []*call[In, Out] {
 	defer g.mu.Unlock()
 	n := min(len(g.waiting), g.most)
 	batch := g.waiting[:n:n]
-	g.waiting = g.waiting[n:]
+	if g.waiting = g.waiting[n:]; len(g.waiting) == 0 {
+		g.gathering = 0
+	}
 	if n == 0 {
 		g.running--
 	}

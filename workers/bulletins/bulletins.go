@@ -62,6 +62,7 @@ type Worker struct {
 	times    *times // of digests
 	clients  *clients
 	paces    *paces
+	agent    string // as which it presents itself to portals
 	metrics  *metrics
 	log      zerolog.Logger
 }
@@ -73,7 +74,7 @@ func New(o Options) (*Worker, error) {
 		return nil, fmt.Errorf("register metrics of bulletins: %w", err)
 	}
 	w := &Worker{
-		opts: o, metrics: m, log: o.Log, clients: newClients(),
+		opts: o, metrics: m, log: o.Log, clients: newClients(), agent: "Loa/" + o.Version,
 		articles: newArticles(o.Articles, o.Tree, o.MediaBase),
 		times:    newTimes(o), paces: &paces{of: map[string]*pace{}},
 	}

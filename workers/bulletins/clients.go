@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
 	"sync"
 
@@ -30,10 +31,11 @@ type client struct {
 	users int // entries of using
 }
 
-// use is which client a revision of a portal uses.
+// use is which client a revision of a portal uses, and its address.
 type use struct {
 	revision uint64
 	client   *client
+	address  *url.URL
 }
 
 func newClients() *clients {
@@ -55,30 +57,34 @@ func way(p portal.Portal) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// of gives the transport for the portal. It is not an [http.Client], which would follow
+// of gives the transport for the portal, and its address. It is not an [http.Client], which would follow
 // redirects, and whose errors quote the address, which may contain a key. There is no limit to the
 // connections but what the engine runs at once, and the portals' InFlight.
-func (cs *clients) of(p portal.Portal) (*outbound.Direct, error) {
+func (cs *clients) of(p portal.Portal) (*outbound.Direct, *url.URL, error) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	u, ok := cs.using[p.Name]
 	if ok && u.revision == p.Revision {
-		return u.client.http, nil
+		return u.client.http, u.address, nil
+	}
+	address, err := url.Parse(p.URL)
+	if err != nil {
+		return nil, nil, err // cannot be: it was checked when the portal was stored
 	}
 	key := way(p)
 	c := cs.byWay[key]
 	if c == nil {
 		settings, err := p.TLS()
 		if err != nil {
-			return nil, err // cannot be: it was checked when the portal was stored
+			return nil, nil, err // nor can this
 		}
 		c = &client{way: key, http: outbound.NewDirect(outbound.Options{Allow: p.Allow, MaxIdleConns: maxIdle, TLS: settings})}
 		cs.byWay[key] = c
 	}
 	c.users++
 	cs.release(p.Name)
-	cs.using[p.Name] = use{p.Revision, c}
-	return c.http, nil
+	cs.using[p.Name] = use{p.Revision, c, address}
+	return c.http, address, nil
 }
 
 // forget ends the use that a portal makes of its client; the next bulletin looks for one anew.

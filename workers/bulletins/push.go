@@ -47,11 +47,11 @@ func (w *Worker) push(ctx context.Context, p portal.Portal, id string, body []by
 func (w *Worker) ask(ctx context.Context, p portal.Portal, id string, body []byte, contentType string, most int64, within time.Duration) (a answer) {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
-	req, err := w.request(ctx, p, id, body, contentType)
+	client, address, err := w.clients.of(p)
 	if err != nil {
 		return answer{err: err}
 	}
-	client, err := w.clients.of(p)
+	req, err := w.request(ctx, p, address, id, body, contentType)
 	if err != nil {
 		return answer{err: err}
 	}
@@ -76,14 +76,11 @@ func (w *Worker) ask(ctx context.Context, p portal.Portal, id string, body []byt
 	return a
 }
 
-func (w *Worker) request(ctx context.Context, p portal.Portal, id string, body []byte, contentType string) (*http.Request, error) {
-	u, err := url.Parse(p.URL)
-	if err != nil {
-		return nil, err // cannot be: it was checked when the portal was stored
-	}
+func (w *Worker) request(ctx context.Context, p portal.Portal, u *url.URL, id string, body []byte, contentType string) (*http.Request, error) {
 	now := time.Now()
 	secrets := p.Signing(now)
 	signatures := make([]string, len(secrets))
+	var err error
 	for i, s := range secrets {
 		if signatures[i], err = events.Sign(s.Reveal(), id, now, body); err != nil {
 			return nil, err
@@ -94,7 +91,7 @@ func (w *Worker) request(ctx context.Context, p portal.Portal, id string, body [
 		header.Set(name, value.Reveal())
 	}
 	if header.Get("User-Agent") == "" {
-		header.Set("User-Agent", "Loa/"+w.opts.Version)
+		header.Set("User-Agent", w.agent)
 	}
 	header.Set("Content-Type", contentType)
 	header.Set(events.HeaderID, id)

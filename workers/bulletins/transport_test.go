@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -160,12 +161,16 @@ func nameServer(t *testing.T) string {
 }
 
 // pushTo pushes to an address as a worker does, with these authorities alone.
-func pushTo(t *testing.T, url string, roots *x509.CertPool) result {
+func pushTo(t *testing.T, to string, roots *x509.CertPool) result {
 	t.Helper()
-	p := portal.Portal{Name: "east", URL: url, Timeout: time.Second, Secrets: []portal.Secret{portal.Secret(events.NewSecret())}}
+	address, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := portal.Portal{Name: "east", URL: to, Timeout: time.Second, Secrets: []portal.Secret{portal.Secret(events.NewSecret())}}
 	w := &Worker{clients: newClients()}
 	w.clients.using[p.Name] = use{0, &client{http: outbound.NewDirect(outbound.Options{
-		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, TLS: &tls.Config{RootCAs: roots}})}}
+		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, TLS: &tls.Config{RootCAs: roots}})}, address}
 	defer w.clients.using[p.Name].client.http.CloseIdleConnections()
 	return classify(p, w.push(t.Context(), p, "msg_1", []byte("{}"), events.JSONType))
 }
