@@ -319,8 +319,9 @@ const (
 	// object store.
 	feedWorkers = 8
 	// portalWorkers is how many bulletins may be under way at once. Most of them may hang: 300
-	// dead portals must not keep one that is well waiting.
-	portalWorkers = 2048
+	// dead portals must not keep one that is well waiting. Where all are well, fewer leave processors
+	// idle while receipts are synced, and with more it gets slower again.
+	portalWorkers = 3072
 )
 
 func (a *app) prepareBulletins(ctx context.Context) error {

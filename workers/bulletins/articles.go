@@ -81,6 +81,14 @@ func (as *articles) get(ctx context.Context, w wanted, atLeast uint64) (*prepare
 	return as.join(w, atLeast, false).wait(ctx)
 }
 
+// recent is the article as it was when it was last read, if that was no earlier than atLeast; nil otherwise.
+func (as *articles) recent(w wanted, atLeast uint64) *prepared {
+	if a := as.cached(w); a != nil && a.seq >= atLeast {
+		return a
+	}
+	return nil
+}
+
 // latest is get, answered by the stream's leader, which no replica is ahead of.
 func (as *articles) latest(ctx context.Context, w wanted) (*prepared, error) {
 	return as.join(w, 0, true).wait(ctx)

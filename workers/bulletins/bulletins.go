@@ -201,15 +201,22 @@ func (w *Worker) standing(ctx context.Context, p portal.Portal, f reconcile.Flag
 	if err != nil {
 		return standing{}, reconcile.Permanent(err)
 	}
-	a, err := w.articles.get(ctx, wanted{key, FormOf(p)}, f.Seq)
+	of := wanted{key, FormOf(p)}
+	r, _, err := w.opts.Receipts.Get(ctx, p.Name, key)
+	if err != nil {
+		return standing{}, err
+	}
+	if !r.Touched() {
+		// Before a first attempt the log is read again anyway.
+		if a := w.articles.recent(of, f.Seq); a != nil && a.fault == nil && p.Due(a.Article, r, w.opts.Tree) {
+			return standing{a, r, true}, nil
+		}
+	}
+	a, err := w.articles.get(ctx, of, f.Seq)
 	if errors.Is(err, streams.ErrNotFound) {
 		w.log.Warn().Str("portal", p.Name).Str("article", string(key)).Msg("flagged article is not in the log")
 		return standing{}, nil
 	}
-	if err != nil {
-		return standing{}, err
-	}
-	r, _, err := w.opts.Receipts.Get(ctx, p.Name, key)
 	if err != nil {
 		return standing{}, err
 	}

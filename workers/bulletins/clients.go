@@ -13,9 +13,8 @@ import (
 	"github.com/loa-syndication/loa/internal/portal"
 )
 
-// maxIdle is how many connections are kept for the next bulletin: one for each of a thousand portals,
-// and some for the busy ones.
-const maxIdle = 2048
+// maxIdle is how many connections are kept for the next bulletin: as many as there may be under way.
+const maxIdle = 3072
 
 // clients holds one HTTP client for every way in which portals are reached: portals without
 // settings of their own share one, and its connections.
