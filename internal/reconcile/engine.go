@@ -340,7 +340,7 @@ func (e *Engine) wake(w wake) {
 		}
 		l = e.lane(w.target)
 	}
-	l.limits = e.limits(w.target)
+	l.limits = e.limits(l)
 	switch w.why {
 	case timerFired:
 		l.wakeAt = time.Time{}
@@ -362,15 +362,15 @@ func (e *Engine) lane(target string) *lane {
 		e.lanes[target] = l
 	}
 	l.used = time.Now()
-	l.limits = e.limits(target)
+	l.limits = e.limits(l)
 	return l
 }
 
-func (e *Engine) limits(target string) Limits {
-	if streams.IsShared(e.opts.Kind, target) {
+func (e *Engine) limits(l *lane) Limits {
+	if l.shared {
 		return sharedLimits
 	}
-	return e.opts.Limits(target).withDefaults()
+	return e.opts.Limits(l.target).withDefaults()
 }
 
 // restore gives the lane's breaker the state that the target was left in by whoever worked on it last.

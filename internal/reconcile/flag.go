@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -156,63 +157,70 @@ func Raise(ctx context.Context, js jetstream.JetStream, flags []Flag) error {
 			if f.Raised.IsZero() {
 				f.Raised = now
 			}
-			if i, ok := latest[f.subject()]; ok {
-				batch[i].Flag = f
+			stored := storedFlag{f, anyPlace}
+			if len(f.Targets) > 0 {
+				stored.seq = 0
+			}
+			subject := f.subject()
+			if i, ok := latest[subject]; ok {
+				batch[i] = stored
 				continue
 			}
-			latest[f.subject()] = len(batch)
-			batch = append(batch, storedFlag{Flag: f})
+			latest[subject] = len(batch)
+			batch = append(batch, stored)
 		}
-		if err := raise(ctx, js, batch); err != nil {
+		if err := store(ctx, js, batch, takeOver); err != nil {
 			return fmt.Errorf("raise %d flags: %w", len(batch), err)
 		}
 	}
 	return nil
 }
 
-// raise stores the flags of one batch.
-func raise(ctx context.Context, js jetstream.JetStream, batch []storedFlag) error {
+// store stores flags of one batch, each in its place. Where another is up, the flag gets that one's
+// place, and meet says whether it is still to be stored, and makes of it what is.
+func store(ctx context.Context, js jetstream.JetStream, batch []storedFlag, meet func(f *Flag, up Flag) bool) error {
 	deadline := time.Now().Add(raiseFor)
-	for {
-		msgs := make([]*nats.Msg, len(batch))
-		for i, f := range batch {
-			if msgs[i] = f.inPlace(); len(f.Targets) == 0 {
-				msgs[i].Header = nats.Header{}
-			}
-		}
-		err := publishBatch(ctx, js, msgs)
+	for len(batch) > 0 {
+		err := publishBatch(ctx, js, messages(batch))
 		if !streams.IsConflict(err) || time.Now().After(deadline) {
 			return err
 		}
-		if err := takeOver(ctx, js, batch); err != nil {
+		up, err := readUp(ctx, js, batch)
+		if err != nil {
 			return err
 		}
-	}
-}
-
-// takeOver adds to shared flags the targets of those that they are to replace, and puts them in their
-// place. All of a group's portals there may be in one then, which is what a message has room for.
-func takeOver(ctx context.Context, js jetstream.JetStream, batch []storedFlag) error {
-	up, err := readUp(ctx, js, slices.DeleteFunc(slices.Clone(batch), func(f storedFlag) bool { return len(f.Targets) == 0 }))
-	if err != nil {
-		return err
-	}
-	for i := range batch {
-		f := &batch[i]
-		if len(f.Targets) == 0 {
-			continue
+		others := make(map[string]storedFlag, len(up))
+		for _, f := range up {
+			others[f.subject()] = f
 		}
-		other := up[f.subject()]
-		f.seq, f.Seq = other.seq, max(f.Seq, other.Seq)
-		targets := slices.Concat(f.Targets, other.Targets)
-		slices.Sort(targets)
-		f.Targets = slices.Compact(targets)
+		var left []storedFlag
+		for _, f := range batch {
+			if f.seq != anyPlace {
+				other, ok := others[f.subject()]
+				if ok && !meet(&f.Flag, other.Flag) {
+					continue
+				}
+				f.seq = other.seq
+			}
+			left = append(left, f)
+		}
+		batch = left
 	}
 	return nil
 }
 
-// readUp reads those of the flags that are up, by subject.
-func readUp(ctx context.Context, js jetstream.JetStream, flags []storedFlag) (map[string]storedFlag, error) {
+// takeOver makes a shared flag that of the targets, too, of the one that it replaces. All of a group's
+// portals there may be in one then, which is what a message has room for.
+func takeOver(f *Flag, up Flag) bool {
+	f.Seq = max(f.Seq, up.Seq)
+	targets := slices.Concat(f.Targets, up.Targets)
+	slices.Sort(targets)
+	f.Targets = slices.Compact(targets)
+	return true
+}
+
+// readUp reads those of the flags that are up, in the stream's order.
+func readUp(ctx context.Context, js jetstream.JetStream, flags []storedFlag) ([]storedFlag, error) {
 	subjects := make([]string, len(flags))
 	for i, f := range flags {
 		subjects[i] = streams.StoredFlag(f.Class, f.Kind, f.Target, f.Key)
@@ -221,29 +229,34 @@ func readUp(ctx context.Context, js jetstream.JetStream, flags []storedFlag) (ma
 	if err != nil {
 		return nil, err
 	}
-	up := make(map[string]storedFlag, len(msgs))
-	for _, m := range msgs {
+	up := make([]storedFlag, len(msgs))
+	for i, m := range msgs {
 		f, err := parseFlag(m.Subject, m.Data)
 		if err != nil {
 			return nil, err
 		}
-		up[f.subject()] = storedFlag{f, m.Sequence}
+		up[i] = storedFlag{f, m.Sequence}
 	}
 	return up, nil
 }
 
-// inPlace is a message that is stored only where the stream has the one that it is to replace, or none
-// if the flag's place is 0.
-func (f storedFlag) inPlace() *nats.Msg {
-	return &nats.Msg{Subject: f.subject(), Data: f.body(), Header: nats.Header{
-		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(f.seq, 10)},
-	}}
+// anyPlace is that of a flag which replaces whatever is up.
+const anyPlace = math.MaxUint64
+
+// message is stored only where the stream has the one that it is to replace, or none if the flag's
+// place is 0.
+func (f storedFlag) message() *nats.Msg {
+	m := &nats.Msg{Subject: f.subject(), Data: f.body(), Header: nats.Header{}}
+	if f.seq != anyPlace {
+		m.Header[jetstream.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(f.seq, 10)}
+	}
+	return m
 }
 
-func inPlace(flags []storedFlag) []*nats.Msg {
+func messages(flags []storedFlag) []*nats.Msg {
 	msgs := make([]*nats.Msg, len(flags))
 	for i, f := range flags {
-		msgs[i] = f.inPlace()
+		msgs[i] = f.message()
 	}
 	return msgs
 }
@@ -252,11 +265,11 @@ func inPlace(flags []storedFlag) []*nats.Msg {
 // another meanwhile is newer, and stays as it is.
 func reraise(ctx context.Context, js jetstream.JetStream, flags []storedFlag) error {
 	for batch := range slices.Chunk(flags, maxBatch) {
-		err := publishBatch(ctx, js, inPlace(batch))
+		err := publishBatch(ctx, js, messages(batch))
 		if streams.IsConflict(err) && len(batch) > 1 {
 			// One spoils it for all. The messages have become those of a batch.
 			for _, f := range batch {
-				if err = publishBatch(ctx, js, []*nats.Msg{f.inPlace()}); err != nil && !streams.IsConflict(err) {
+				if err = publishBatch(ctx, js, []*nats.Msg{f.message()}); err != nil && !streams.IsConflict(err) {
 					break
 				}
 			}

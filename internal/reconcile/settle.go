@@ -16,7 +16,7 @@ func (e *Engine) finish(r run) {
 	e.runners.ended()
 	l.running--
 	l.group.running--
-	l.limits = e.limits(l.target)
+	l.limits = e.limits(l)
 	e.settle(r)
 	for _, it := range r.items {
 		it.running = false

@@ -157,11 +157,10 @@ func (e *Engine) cut(now time.Time) {
 		}
 		s.busy = true
 		for target := range s.pending {
-			l := e.lanes[target]
-			if l != nil && (l.ready || l.urgent) {
-				continue
-			}
-			if l != nil {
+			if l := e.lanes[target]; l != nil {
+				if l.ready || l.urgent {
+					continue
+				}
 				l.slowUntil = now.Add(slowFor)
 			}
 			e.refuse(s.share(target))
@@ -264,34 +263,10 @@ func raiseBeside(ctx context.Context, js jetstream.JetStream, flags []Flag) erro
 		for i, f := range part {
 			batch[i].Flag = f
 		}
-		for len(batch) > 0 {
-			err := publishBatch(ctx, js, inPlace(batch))
-			if err == nil {
-				break
-			}
-			if streams.IsConflict(err) {
-				batch, err = behind(ctx, js, batch)
-			}
-			if err != nil {
-				return fmt.Errorf("raise %d flags for targets of a shared one: %w", len(batch), err)
-			}
+		err := store(ctx, js, batch, func(f *Flag, up Flag) bool { return up.Seq < f.Seq })
+		if err != nil {
+			return fmt.Errorf("raise %d flags for targets of a shared one: %w", len(batch), err)
 		}
 	}
 	return nil
-}
-
-// behind gives those of the flags of which none is up that is as new, in the place of the one that is.
-func behind(ctx context.Context, js jetstream.JetStream, flags []storedFlag) ([]storedFlag, error) {
-	up, err := readUp(ctx, js, flags)
-	if err != nil {
-		return flags, err
-	}
-	var older []storedFlag
-	for _, f := range flags {
-		other := up[f.subject()]
-		if f.seq = other.seq; f.seq == 0 || other.Seq < f.Seq {
-			older = append(older, f)
-		}
-	}
-	return older, nil
 }

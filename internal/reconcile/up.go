@@ -49,11 +49,11 @@ func Up(ctx context.Context, js jetstream.JetStream, kind string, pairs []Pair) 
 func askUp(ctx context.Context, js jetstream.JetStream, kind string, part []Pair, up map[Pair]Flag) error {
 	ctx, cancel := context.WithTimeout(ctx, upTimeout)
 	defer cancel()
-	subjects := make([]string, 0, 2*len(part))
+	var flags []storedFlag
 	shared := map[Pair][]string{} // the targets that may share a flag
 	ask := func(p Pair) {
 		for _, class := range classes {
-			subjects = append(subjects, streams.StoredFlag(class, kind, p.Target, p.Key))
+			flags = append(flags, storedFlag{Flag: Flag{Class: class, Kind: kind, Target: p.Target, Key: p.Key}})
 		}
 	}
 	for _, p := range part {
@@ -67,15 +67,12 @@ func askUp(ctx context.Context, js jetstream.JetStream, kind string, part []Pair
 		}
 		shared[all] = append(shared[all], p.Target)
 	}
-	msgs, err := streams.ReadLast(ctx, js, streams.Flags, subjects)
+	found, err := readUp(ctx, js, flags)
 	if err != nil {
 		return err
 	}
-	for _, m := range msgs {
-		f, err := parseFlag(m.Subject, m.Data)
-		if err != nil {
-			return err
-		}
+	for _, stored := range found {
+		f := stored.Flag
 		targets := []string{f.Target}
 		if sharing := shared[Pair{f.Target, f.Key}]; sharing != nil {
 			targets = slices.DeleteFunc(slices.Clone(sharing), func(t string) bool { return !slices.Contains(f.Targets, t) })

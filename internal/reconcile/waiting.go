@@ -77,9 +77,9 @@ func countShared(ctx context.Context, js jetstream.JetStream, kind, shared strin
 			of[target] = now
 		}
 	}
-	rest := max(w.Flags-read, 0)
-	if read < sharedCounted {
-		rest = 0 // they are fewer by now
+	rest := 0
+	if read == sharedCounted {
+		rest = max(w.Flags-read, 0)
 	}
 	for target, more := range of {
 		now := all[target]

@@ -140,11 +140,11 @@ func (as *articles) lookWhileAsked(w wanted, ls *looks) {
 }
 
 func (as *articles) look(ctx context.Context, w wanted, atLeast uint64, leader bool) (*prepared, error) {
-	have := as.cached(w)
+	have := as.recent(w, atLeast)
 	var e streams.Entry
 	var err error
 	switch {
-	case have != nil && have.seq >= atLeast:
+	case have != nil:
 		after := as.log.After
 		if leader {
 			after = as.log.LatestAfter
